@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BASE_PRIV_H
+#define BASE_PRIV_H
+
+/* What all of lib/ and drivers/ include first: the four seams of lib/base. */
+
+#include "fault_priv.h"
+#include "lock_priv.h"
+#include "log_priv.h"
+#include "sys_priv.h"
+
+/* Small arithmetic that is wrong more often than one thinks. */
+
+static inline bool
+is_pow2(uint64_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* size is a power of two */
+static inline uint64_t
+round_down(uint64_t n, uint64_t size)
+{
+	return n & ~(size - 1);
+}
+
+/* wraps to 0 past the last multiple of size below 2^64 */
+static inline uint64_t
+round_up(uint64_t n, uint64_t size)
+{
+	return round_down(n + (size - 1), size);
+}
+
+#endif /* BASE_PRIV_H */

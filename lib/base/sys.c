@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernel's side of the syscall seam: errno becomes a result at once. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sys_priv.h"
+
+static int
+kernel_open(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int
+kernel_ioctl(int fd, unsigned long request, void *arg)
+{
+	int rc = ioctl(fd, request, arg);
+
+	return rc < 0 ? -errno : rc;
+}
+
+static int
+kernel_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset, void **ret_p)
+{
+	void *p = mmap(at, len, prot, flags, fd, offset);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_p = p;
+	return 0;
+}
+
+static int
+kernel_munmap(void *p, size_t len)
+{
+	return munmap(p, len) < 0 ? -errno : 0;
+}
+
+static int
+kernel_memfd_create(const char *name, unsigned int flags)
+{
+	int fd = memfd_create(name, flags);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int
+kernel_userfaultfd(int flags)
+{
+	long fd = syscall(SYS_userfaultfd, flags);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+const struct wherry_sys_calls wherry_sys_kernel = {
+	.open = kernel_open,
+	.ioctl = kernel_ioctl,
+	.mmap = kernel_mmap,
+	.munmap = kernel_munmap,
+	.memfd_create = kernel_memfd_create,
+	.userfaultfd = kernel_userfaultfd,
+};
+
+const struct wherry_sys_calls *wherry_sys = &wherry_sys_kernel;

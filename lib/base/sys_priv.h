@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SYS_PRIV_H
+#define SYS_PRIV_H
+
+/*
+ * The syscall seam: the calls whose answers tests must be able to script, so
+ * that a kernel or a device that is not here can be played back. Product code
+ * says wherry_sys->ioctl(fd, ...). Results are as the kernel gives them: a value >= 0 or
+ * -errno, never errno itself; mmap returns MAP_FAILED through -errno too:
+ *
+ *	void *p;
+ *	int rc = wherry_sys->mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0, &p);
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct wherry_sys_calls {
+	int (*open)(const char *path, int flags);
+	int (*ioctl)(int fd, unsigned long request, void *arg);
+	int (*mmap)(void *at, size_t len, int prot, int flags, int fd, off_t offset, void **ret_p);
+	int (*munmap)(void *p, size_t len);
+	int (*memfd_create)(const char *name, unsigned int flags);
+	int (*userfaultfd)(int flags);
+};
+
+/* The kernel's, unless a test has put its own table here. */
+extern const struct wherry_sys_calls *wherry_sys;
+extern const struct wherry_sys_calls wherry_sys_kernel;
+
+#endif /* SYS_PRIV_H */

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef WHERRY_DIRTY_H
+#define WHERRY_DIRTY_H
+
+#include <wherry_bitmap.h>
+#include <wherry_iommu.h>
+
+WHERRY_BEGIN_DECLS
+
+/**
+ * @file
+ * The dirty tracker: every source of writes to a region, merged into one bitmap.
+ *
+ * A *watch* is a region of memory under the tracker's eye. Its sources are the
+ * IOMMU dirty bits of the domains it is mapped in (device writes) and the CPU's
+ * writes of this process. A harvest asks every source and keeps what it learned in
+ * the watch's bitmap, as *pending* pages; take hands pending pages to the sender.
+ * What a harvest took from a source is never lost: on failure it stays pending.
+ *
+ * Addresses: a page is named by its virtual address, in bitmaps too, and every
+ *            domain maps a watched region at iova == virtual address.
+ * Pages:     one bit stands for 4 KiB, whatever the memory's own page size.
+ * New:       a watch starts with all its pages pending once.
+ * Errors:    0 or -errno; a call that fails has changed nothing.
+ * Threads:   all calls on one tracker may run concurrently, but destroy.
+ * Source:    Linux Documentation/admin-guide/mm/{userfaultfd,pagemap}.rst.
+ */
+
+struct wherry_tracker;
+struct wherry_watch;
+
+/** How the CPU's writes are known. */
+enum wherry_cpu_source {
+	WHERRY_CPU_AUTO,     /**< the first of the following that this kernel has */
+	WHERRY_CPU_WP_ASYNC, /**< userfaultfd WP_ASYNC and PAGEMAP_SCAN: Linux 6.7 */
+	WHERRY_CPU_WP_SYNC,  /**< userfaultfd write-protect, a thread resolves faults: Linux 5.19 */
+	WHERRY_CPU_HASH,     /**< a hash per page, all pages read at each harvest */
+	WHERRY_CPU_NONE,     /**< not at all: somebody else knows */
+};
+
+/** How a tracker works. Zero is the default for each field. */
+struct wherry_tracker_opts {
+	enum wherry_cpu_source cpu; /**< source of CPU writes */
+	unsigned int
+		period_ms; /**< harvest by itself this often while started; 0: on request only */
+};
+
+/** Make a tracker. -EOPNOTSUPP: this kernel lacks the CPU source asked for. */
+int wherry_tracker_create(const struct wherry_tracker_opts *opts, struct wherry_tracker **ret_tr)
+	WHERRY_MUST_CHECK;
+/** Stop, forget all watches and free. NULL is fine. */
+void wherry_tracker_destroy(struct wherry_tracker *tr);
+/** The CPU source in use, and in @p ret_reason, if not NULL, why no better one. */
+enum wherry_cpu_source wherry_tracker_cpu(const struct wherry_tracker *tr, const char **ret_reason);
+/** "wp-async", "wp-sync", "hash", "none", "auto". */
+const char *wherry_cpu_source_name(enum wherry_cpu_source source);
+
+/**
+ * Watch @p len bytes at @p vaddr, both multiples of 4 KiB and of the memory's page
+ * size; @p mem_page is that page size. Works while started, too.
+ *
+ * @retval -EEXIST part of it is watched already
+ * @retval -ENOMEM no memory
+ * @retval -EFAULT the memory cannot be tracked by the CPU source
+ */
+int wherry_watch_create(struct wherry_tracker *tr, const char *name, struct wherry_span span,
+	uint64_t mem_page, struct wherry_watch **ret_w) WHERRY_MUST_CHECK;
+/** Watch it no longer. NULL is fine. */
+void wherry_watch_destroy(struct wherry_watch *w);
+/** The span that create was given. */
+struct wherry_span wherry_watch_span(const struct wherry_watch *w);
+/** The name that create was given. */
+const char *wherry_watch_name(const struct wherry_watch *w);
+
+/**
+ * Devices write the region through @p dom, which maps it at iova == virtual address
+ * and outlives the watch. A domain whose caps say NONE or PERPETUAL makes every page
+ * dirty at every harvest: unknown is never clean. -EEXIST: it was added before.
+ */
+int wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom) WHERRY_MUST_CHECK;
+/**
+ * Count @p span dirty at every harvest: memory written where no source can see it,
+ * as through another mapping of the same file.
+ */
+int wherry_watch_always(struct wherry_watch *w, struct wherry_span span) WHERRY_MUST_CHECK;
+
+/**
+ * Says which pages are worthless now: marks in @p worthless, clean on entry, pages of
+ * the watch in which every byte is of no use to a receiver. Unknown means of use.
+ * @p final: writers and devices are stopped, so the answer is exact.
+ */
+typedef void (*wherry_filter_fn)(void *ctx, bool final, struct wherry_bitmap *worthless);
+/** Ask @p fn at each take; NULL: nothing is worthless. */
+void wherry_watch_set_filter(struct wherry_watch *w, wherry_filter_fn fn, void *ctx);
+
+/**
+ * Begin: every page of every watch is pending, and from this call on no write is
+ * missed. Tracking goes on in all domains. -EALREADY: it was started.
+ */
+int wherry_tracker_start(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
+/** End tracking, forget what is pending, switch tracking off in all domains. */
+void wherry_tracker_stop(struct wherry_tracker *tr);
+/** Ask every source of every watch now. -EINVAL: not started. */
+int wherry_tracker_harvest(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
+
+/**
+ * Move pending pages into @p into, which covers the watch with 4 KiB pages. Pages the
+ * filter calls worthless stay pending, unless @p final: then they are dropped. A
+ * page may be copied after this call has returned.
+ */
+int wherry_watch_take(struct wherry_watch *w, bool final, struct wherry_bitmap *into)
+	WHERRY_MUST_CHECK;
+/** Make pages pending again, as when sending them failed. */
+void wherry_watch_give_back(struct wherry_watch *w, const struct wherry_bitmap *pages);
+
+/** What one harvest of a watch learned. Counts are pages of 4 KiB. */
+struct wherry_watch_stats {
+	uint64_t harvests;       /**< since start */
+	uint64_t iommu_pages;    /**< reported by IOMMU dirty bits, since start */
+	uint64_t cpu_pages;      /**< reported by the CPU source, since start */
+	uint64_t always_pages;   /**< counted without looking, since start */
+	uint64_t iommu_ns;       /**< time spent asking domains, since start */
+	uint64_t cpu_ns;         /**< time spent asking the CPU source, since start */
+	uint64_t pending_pages;  /**< known dirty and not taken */
+	uint64_t filtered_pages; /**< pending because the last take found them worthless */
+	double iommu_rate;       /**< pages per second dirtied by devices, recent */
+	double cpu_rate;         /**< pages per second dirtied by the CPU, recent */
+	uint64_t footprint;      /**< bytes the tracker uses for this watch */
+};
+
+/** Fill @p ret_stats. */
+void wherry_watch_get_stats(const struct wherry_watch *w, struct wherry_watch_stats *ret_stats);
+/** How many pages would be pending @p seconds from now, if writing goes on as it does. */
+double wherry_watch_forecast(const struct wherry_watch *w, double seconds);
+
+/** Call @p fn for each watch, in the order of creation, until it returns not 0; returns that. */
+int wherry_tracker_each(
+	struct wherry_tracker *tr, int (*fn)(void *ctx, struct wherry_watch *w), void *ctx);
+
+WHERRY_END_DECLS
+
+#endif /* WHERRY_DIRTY_H */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef WHERRY_DPDK_H
+#define WHERRY_DPDK_H
+
+#include <wherry_iommu.h>
+#include <wherry_mem.h>
+#include <wherry_migrate.h>
+
+WHERRY_BEGIN_DECLS
+
+/**
+ * @file
+ * Wherry in a DPDK process: EAL memory in a domain, packet buffers in an arena, and
+ * an application that can be migrated with five calls:
+ *
+ *	wherry_app_create(&opts, &app);                  after rte_eal_init
+ *	wherry_app_add_arena(app, &region, &arena);      state that moves
+ *	wherry_app_add_port(app, port);                  configured, not started
+ *	wherry_app_start(app);                           serve, or wait for a peer's state
+ *	while (wherry_app_poll(app)) { rx, work, tx }    in each polling core
+ *	wherry_app_destroy(app);
+ *
+ * Threads: calls on one app come from one thread, but poll, which is for any core.
+ * Source:  DPDK programmer's guide: EAL memory events, mbuf external buffers, ethdev.
+ */
+
+struct rte_mbuf;
+struct rte_mempool;
+
+/**
+ * The domain of this process: made at the first call ("soft" if @p spec is NULL), with
+ * all EAL memory in it, now and later. -EBUSY: it exists with another spec.
+ */
+int wherry_dpdk_domain_get(const char *spec, struct wherry_domain **ret_dom) WHERRY_MUST_CHECK;
+/** Let go of it; the last put unmaps EAL memory and destroys it. */
+void wherry_dpdk_domain_put(struct wherry_domain *dom);
+
+struct wherry_app;
+
+/** What the application adds to a migration. Every op may be NULL. */
+struct wherry_app_ops {
+	/** Destination: arenas are open and sound; look for what is needed. -errno: refuse it. */
+	int (*verify)(void *ctx);
+	/** Destination, ports running: set pointers to code again. Then polling begins. */
+	int (*rebind)(void *ctx);
+	/** Source: about to be stopped for good, or for a failed try. Cores are parked. */
+	void (*parked)(void *ctx);
+	void *ctx; /**< handed to each */
+};
+
+/** How an application takes part. */
+struct wherry_app_opts {
+	const char *name;           /**< of the application; see wherry_agent_opts */
+	const char *control;        /**< control socket, NULL: by name */
+	const char *incoming;       /**< URI to listen on; NULL: serve at once */
+	const char *iommu;          /**< domain spec; NULL: the domain that is there, else "soft" */
+	unsigned int pollers;       /**< cores that call wherry_app_poll(); 0: 1 */
+	enum wherry_cpu_source cpu; /**< how CPU writes are known */
+	unsigned int harvest_ms;    /**< harvest this often even without a migration; 0: no */
+	struct wherry_app_ops ops;  /**< copied */
+};
+
+/** After rte_eal_init. Errors as wherry_agent_create() and wherry_dpdk_domain_get(). */
+int wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_app)
+	WHERRY_MUST_CHECK;
+/** Stop what is under way and free; arenas and ports are stopped and closed by their owners. NULL is fine. */
+void wherry_app_destroy(struct wherry_app *app);
+/**
+ * Memory that moves: made at @p opts->vaddr, mapped for devices at the same I/O address,
+ * watched. Serving: a fresh arena in @p *ret_arena. Incoming: NULL until start has
+ * returned, then the peer's; see wherry_app_arena().
+ */
+int wherry_app_add_arena(struct wherry_app *app, const struct wherry_region_opts *opts,
+	struct wherry_arena **ret_arena) WHERRY_MUST_CHECK;
+/** The same for a region that is there already; it stays the caller's. */
+int wherry_app_add_region(struct wherry_app *app, struct wherry_region *region) WHERRY_MUST_CHECK;
+/** The watch of the arena or region of that name, for filters and the like; NULL: none. */
+struct wherry_watch *wherry_app_watch(struct wherry_app *app, const char *name);
+/** The arena of that name, or NULL when its bytes are not here yet. */
+struct wherry_arena *wherry_app_arena(struct wherry_app *app, const char *name);
+/**
+ * A port that moves: its MAC address, MTU, promiscuous and all-multicast mode and its
+ * started state are restored at the destination; there its queues are configured and
+ * it is started, but with receive queues deferred if the PMD can, until takeover.
+ */
+int wherry_app_add_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHECK;
+/**
+ * Serving: start ports and answer the control socket. Incoming: do so, then wait for a
+ * peer's state; 0: this process owns it now, -errno: it came to nothing, reason logged.
+ */
+int wherry_app_start(struct wherry_app *app) WHERRY_MUST_CHECK;
+/**
+ * Once per burst loop: a core that is to be parked waits here, outside of every PMD.
+ * False: leave the loop, another process runs now or the application is to end.
+ * Costs one load when nothing is asked.
+ */
+bool wherry_app_poll(struct wherry_app *app);
+/** Readable when a core that sleeps should poll: add it to the set it sleeps on. */
+int wherry_app_wake_fd(struct wherry_app *app);
+/** Make every poll return false. Safe in a signal handler. */
+void wherry_app_quit(struct wherry_app *app);
+/** The agent inside, for status and migrate. */
+struct wherry_agent *wherry_app_agent(struct wherry_app *app);
+/** The domain inside. */
+struct wherry_domain *wherry_app_domain(struct wherry_app *app);
+
+struct wherry_pktpool;
+
+/** Shape of a pool of packet buffers. */
+struct wherry_pktpool_opts {
+	const char *name;    /**< of the mempool */
+	unsigned int mbufs;  /**< mbufs in the mempool, each with a buffer */
+	unsigned int spares; /**< buffers beyond those: how many can be kept at a time */
+	unsigned int
+		room; /**< bytes of a buffer, headroom included; a power of two up to 4096 divides pages evenly */
+	unsigned int cache; /**< mempool cache per core */
+	int node;           /**< NUMA node of the mbufs, or WHERRY_NODE_ANY */
+};
+
+/**
+ * A mempool for receive queues whose mbufs lie in EAL memory and whose data buffers lie
+ * in an arena, so that received data can stay where the NIC wrote it and still move.
+ * The mempool is usable for rx_queue_setup at once; buffers are bound later.
+ */
+int wherry_pktpool_create(const struct wherry_pktpool_opts *opts, struct wherry_pktpool **ret_pool)
+	WHERRY_MUST_CHECK;
+/** Free pool and mempool; no mbuf is in use. Kept buffers stay in the arena. NULL is fine. */
+void wherry_pktpool_destroy(struct wherry_pktpool *pool);
+/** The mempool to give to rte_eth_rx_queue_setup(). */
+struct rte_mempool *wherry_pktpool_mempool(struct wherry_pktpool *pool);
+/**
+ * Serving: make the buffers in @p arena and give one to each mbuf. The result goes into
+ * the arena's state: what wherry_pktpool_adopt() takes. NULL: the arena is full.
+ */
+void *wherry_pktpool_bind(struct wherry_pktpool *pool, struct wherry_arena *arena);
+/**
+ * Destination: the buffers described by @p bound are in the arena that has come; give
+ * each mbuf one that nobody keeps. No mbuf is in use, receive queues are stopped.
+ * -EPROTO: it does not describe buffers of this pool's shape.
+ */
+int wherry_pktpool_adopt(struct wherry_pktpool *pool, struct wherry_arena *arena, void *bound)
+	WHERRY_MUST_CHECK;
+/**
+ * Take the buffer of @p m out of the pool for good, with the data in it untouched, and
+ * give the mbuf a spare. Returns the data's address, as rte_pktmbuf_mtod() was, or NULL
+ * when no spare is left: then nothing has changed. Constant time, no lock: one core per
+ * pool keeps and releases.
+ */
+void *wherry_pktpool_keep(struct wherry_pktpool *pool, struct rte_mbuf *m);
+/** Give a kept buffer back, by any address inside it. */
+void wherry_pktpool_release(struct wherry_pktpool *pool, const void *data);
+/** The filter to set on the arena's watch: buffers nobody keeps are worthless. ctx is the pool. */
+void wherry_pktpool_filter(void *pool, bool final, struct wherry_bitmap *worthless);
+
+WHERRY_END_DECLS
+
+#endif /* WHERRY_DPDK_H */

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef WHERRY_MIGRATE_H
+#define WHERRY_MIGRATE_H
+
+#include <wherry_dirty.h>
+
+WHERRY_BEGIN_DECLS
+
+/**
+ * @file
+ * The migration agent of one process: it sends what the process owns to another
+ * process, or receives it, and sees to it that never both run.
+ *
+ *     source: setup -> precopy rounds -> quiesce -> final -> switchover -> released
+ *     dest:   listen -> prepared -> receiving -> verified -> COMMIT -> running
+ *
+ * Failure before COMMIT: the source goes on as if nothing had happened, and the
+ * destination discards what it has and says why. A source that has sent COMMIT never
+ * runs again by itself.
+ *
+ * URIs:    "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH".
+ * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
+ *          migrate, cancel, watch. `wherry` speaks it.
+ * Threads: the agent has its own; it calls the ops on them, one at a time. All calls
+ *          here but create and destroy may run concurrently.
+ * Source:  doc/stream_format.rst (the wire), doc/design.rst section 5 of the project.
+ */
+
+struct wherry_agent;
+
+/** Where a process stands. The first two are the only ones at rest while it runs. */
+enum wherry_state {
+	WHERRY_STATE_SERVING,    /**< owns its state, no migration under way */
+	WHERRY_STATE_SETUP,      /**< source: comparing versions, regions, ports */
+	WHERRY_STATE_PRECOPY,    /**< source: sending while the application runs */
+	WHERRY_STATE_QUIESCE,    /**< source: stopping application and DMA */
+	WHERRY_STATE_FINAL,      /**< source: sending what is left */
+	WHERRY_STATE_SWITCHOVER, /**< source: COMMIT is sent, RUNNING has not come */
+	WHERRY_STATE_RELEASED,   /**< source: the destination runs */
+	WHERRY_STATE_LISTEN,     /**< destination: nobody has connected */
+	WHERRY_STATE_PREPARED,   /**< destination: compared, ready for pages */
+	WHERRY_STATE_RECEIVING,  /**< destination: pages come in */
+	WHERRY_STATE_VERIFIED,   /**< destination: all there, digest equal, READY sent */
+	WHERRY_STATE_FAILED,     /**< destination: gave up before COMMIT; owns nothing */
+	WHERRY_STATE_UNKNOWN,    /**< source: COMMIT sent, connection lost: who owns is not known */
+};
+/** "serving", "precopy", ... */
+const char *wherry_state_name(enum wherry_state state);
+
+/** What the application does for the agent. Every op may be NULL but quiesce and takeover. */
+struct wherry_agent_ops {
+	/** Source: stop application and devices; say when the last burst was handled (CLOCK_MONOTONIC, ns). */
+	int (*quiesce)(void *ctx, uint64_t *ret_last_burst_ns);
+	/** Source: undo quiesce, the migration failed. Cannot fail. */
+	void (*resume)(void *ctx);
+	/** Source: another process runs now. */
+	void (*released)(void *ctx);
+	/** Destination: every byte is there and proved; look whether it can be taken over. Before READY. */
+	int (*verify)(void *ctx);
+	/** Destination: COMMIT is held. Run; say when the first burst was handled (CLOCK_MONOTONIC, ns). */
+	int (*takeover)(void *ctx, uint64_t *ret_first_burst_ns);
+	/** Destination: it came to nothing; forget what was received. */
+	void (*discard)(void *ctx);
+	void *ctx; /**< handed to each */
+};
+
+/** A piece of state that is no memory: ports, build-ids. Bytes are the owner's, small. */
+struct wherry_section {
+	const char *name;     /**< the same on both sides */
+	unsigned int version; /**< compared for equality */
+	/** Source: put at most @p cap bytes into @p buf; how many, or -errno. */
+	int (*save)(void *ctx, void *buf, size_t cap);
+	/** Destination, before the first page: could this be loaded here? -errno: no, reason logged. */
+	int (*check)(void *ctx, const void *buf, size_t len);
+	/** Destination, after the last page, before READY: remember it for takeover. */
+	int (*load)(void *ctx, const void *buf, size_t len);
+	void *ctx; /**< handed to each */
+};
+
+/** How an agent is set up. */
+struct wherry_agent_opts {
+	const char *name;     /**< of the application; its socket is /run/wherry/NAME.sock */
+	const char *control;  /**< another path for the control socket; NULL: as above */
+	const char *incoming; /**< URI to listen on: a destination; NULL: serving */
+	struct wherry_tracker *tracker;     /**< its watches are what is sent; outlives the agent */
+	const struct wherry_agent_ops *ops; /**< copied */
+};
+
+/**
+ * Make an agent and its control socket. Nothing runs before start.
+ *
+ * @retval -EINVAL no name, no tracker, a URI that does not parse (logged)
+ * @retval -EADDRINUSE another process answers on the control socket or the URI
+ * @retval -EACCES the socket's directory is not ours to write
+ * @retval -ENOMEM no memory
+ */
+int wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **ret_agent)
+	WHERRY_MUST_CHECK;
+/** Cancel what is under way, stop the threads, remove the socket, free. NULL is fine. */
+void wherry_agent_destroy(struct wherry_agent *agent);
+/** Send @p section along; copied, its name and ctx stay the caller's. Before start. -EEXIST: name taken. */
+int wherry_agent_add_section(struct wherry_agent *agent, const struct wherry_section *section)
+	WHERRY_MUST_CHECK;
+/** Start answering, and listening if incoming. */
+int wherry_agent_start(struct wherry_agent *agent) WHERRY_MUST_CHECK;
+/** Destination: wait until it owns the state (0) or gave up (-ECONNRESET, -EPROTO, -ECANCELED, ...). */
+int wherry_agent_wait(struct wherry_agent *agent) WHERRY_MUST_CHECK;
+
+/** How to migrate. Zero is the default of each field. */
+struct wherry_migrate_params {
+	uint64_t max_bandwidth; /**< bytes per second; 0: unlimited */
+	unsigned int
+		downtime_limit_ms; /**< switch over when the predicted blackout is below; 0: 50 */
+	unsigned int max_rounds;   /**< give up, unconverged, after so many; 0: 30 */
+	unsigned int timeout_ms;   /**< give up when the peer is silent for so long; 0: 10000 */
+	bool verify;               /**< hash all memory on both sides while stopped */
+};
+
+/** One pre-copy round, or the final one. */
+struct wherry_round {
+	unsigned int n; /**< from 1 */
+	bool final;     /**< application stopped */
+	uint64_t
+		iommu_dirty_pages; /**< reported by devices' bits in the harvest before this round */
+	uint64_t cpu_dirty_pages;  /**< reported by the CPU's */
+	uint64_t pages;            /**< sent, zero pages included */
+	uint64_t zero_pages;       /**< sent as "zero" */
+	uint64_t bytes;            /**< on the wire */
+	uint64_t ns;               /**< duration */
+	double bandwidth;          /**< bytes per second */
+	double forecast_ms;        /**< blackout predicted after this round */
+};
+
+/** How a migration stands or ended. */
+struct wherry_status {
+	enum wherry_state state;
+	char reason[256];          /**< why it failed or was cancelled, for people; "" */
+	unsigned int rounds;       /**< so far, final included */
+	struct wherry_round round; /**< the last one */
+	uint64_t state_bytes;      /**< memory under watch */
+	uint64_t bytes_sent;       /**< on the wire in all */
+	uint64_t filtered_pages;   /**< never sent because worthless */
+	uint64_t blackout_ns;      /**< last burst there to first burst here; 0: not yet */
+	uint64_t total_ns;         /**< since migrate was called */
+};
+
+/**
+ * Source: begin to migrate to @p uri and return; status tells the rest.
+ *
+ * @retval -EINVAL the URI does not parse
+ * @retval -EBUSY a migration is under way
+ * @retval -EPERM this process does not own its state (any more)
+ */
+int wherry_agent_migrate(struct wherry_agent *agent, const char *uri,
+	const struct wherry_migrate_params *params) WHERRY_MUST_CHECK;
+/** Give the migration up, before COMMIT. -EALREADY: too late, or none under way. */
+int wherry_agent_cancel(struct wherry_agent *agent);
+/** Fill @p ret_status. */
+void wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_status);
+
+WHERRY_END_DECLS
+
+#endif /* WHERRY_MIGRATE_H */
