@@ -13,8 +13,9 @@
 
 #include "wherry_base.h"
 
-void wherry_log(enum wherry_log_level level, const char *area, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+/* visible: libwherry-dpdk, the other half of this product, logs through it too */
+__attribute__((visibility("default"), format(printf, 3, 4))) void wherry_log(
+	enum wherry_log_level level, const char *area, const char *fmt, ...);
 
 #define LOG_ERR(...) wherry_log(WHERRY_LOG_ERR, LOG_PREFIX, __VA_ARGS__)
 #define LOG_WARN(...) wherry_log(WHERRY_LOG_WARN, LOG_PREFIX, __VA_ARGS__)
