@@ -28,12 +28,32 @@ struct rte_mbuf;
 struct rte_mempool;
 
 /**
- * The domain of this process: made at the first call ("soft" if @p spec is NULL), with
- * all EAL memory in it, now and later. -EBUSY: it exists with another spec.
+ * The domain of this process: made at the first call, after rte_eal_init, with all EAL
+ * memory in it, now and later, at iova == virtual address. @p spec NULL: the domain
+ * that is there, else "soft". Memory that cannot be mapped when it comes later is
+ * counted, see wherry_dpdk_domain_get_stats(). Memory of rte_extmem_register() is the
+ * application's to map (rte_dev_dma_map); that of rte_malloc heaps is mapped.
+ *
+ * @retval -EBUSY it exists with another spec
+ * @retval -EINVAL EAL has not been started, or not with virtual I/O addresses
+ * @retval -EOVERFLOW EAL's memory lies outside of what the domain can address
  */
 int wherry_dpdk_domain_get(const char *spec, struct wherry_domain **ret_dom) WHERRY_MUST_CHECK;
-/** Let go of it; the last put unmaps EAL memory and destroys it. */
+/** Let go of it; the last put unmaps EAL memory and destroys it. NULL is fine. */
 void wherry_dpdk_domain_put(struct wherry_domain *dom);
+
+/** How EAL's memory stands in the domain of this process. */
+struct wherry_dpdk_domain_stats {
+	uint64_t maps;   /**< mappings made since the first get */
+	uint64_t unmaps; /**< pieces of memory that went away again */
+	uint64_t failed; /**< pieces that could not be mapped: devices cannot reach them */
+	uint64_t
+		by_address; /**< mappings without a file behind: no second mapping for a device half */
+	bool degraded;      /**< failed is not 0: a migration would miss what lies there */
+};
+
+/** Fill @p ret_stats; all zero when there is no domain. */
+void wherry_dpdk_domain_get_stats(struct wherry_dpdk_domain_stats *ret_stats);
 
 struct wherry_app;
 
