@@ -25,7 +25,7 @@ kernel_ioctl(int fd, unsigned long request, void *arg)
 	return rc < 0 ? -errno : rc;
 }
 
-static int
+static int /* mmap(2) has as many: NOLINTNEXTLINE(readability-function-size) */
 kernel_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset, void **ret_p)
 {
 	void *p = mmap(at, len, prot, flags, fd, offset);

@@ -15,7 +15,9 @@
 	}                \
 	_Pragma("GCC visibility pop")
 #else
+/** What follows is exported, and has C names. */
 #define WHERRY_BEGIN_DECLS _Pragma("GCC visibility push(default)")
+/** The end of what is exported. */
 #define WHERRY_END_DECLS _Pragma("GCC visibility pop")
 #endif
 

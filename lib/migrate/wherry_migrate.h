@@ -133,7 +133,7 @@ struct wherry_round {
 
 /** How a migration stands or ended. */
 struct wherry_status {
-	enum wherry_state state;
+	enum wherry_state state;   /**< where it stands */
 	char reason[256];          /**< why it failed or was cancelled, for people; "" */
 	unsigned int rounds;       /**< so far, final included */
 	struct wherry_round round; /**< the last one */

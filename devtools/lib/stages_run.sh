@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# Stages that run what was built: unit, scripts, sanitizers, valgrind, fuzz, coverage.
+
+# The programs with unit tests in a build folder; the ones DPDK is needed for may be missing.
+test_programs() { # test_programs FOLDER
+	find "$1/app/test" -type f -executable -name 'wherry-test*' | sort
+}
+
+# What a build folder lacks, and why: nothing is left out in silence.
+report_missing() { # report_missing FOLDER
+	local name
+	for name in dpdk net; do
+		[ ! -d "app/test/$name" ] || [ ! -s "app/test/$name/meson.build" ] && continue
+		[ -n "$(find "$1/app/test" -name "wherry-test-$name" -type f)" ] ||
+			skip "wherry-test-$name ($1)" "not built: see 'meson setup $1' output, devtools/packages and devtools/dpdk-sdk"
+	done
+}
+
+unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it
+	local folder=$1 program
+	shift
+	while IFS= read -r program; do
+		tap "${program##*/} ($folder)" "$@" "$program"
+	done < <(test_programs "$folder")
+	report_missing "$folder"
+}
+
+stage_unit() {
+	! need_gcc || unit_tests build
+	! need_clang || unit_tests build-clang
+}
+
+# Tests that are scripts (whole programs, namespaces, testpmd): meson knows their commands.
+script_tests() { # script_tests FOLDER: name, tab, shell words of the command
+	meson introspect --tests "$1" | /usr/bin/python3 -c '
+import json, shlex, sys
+for test in json.load(sys.stdin):
+    if not test["cmd"][0].rsplit("/", 1)[-1].startswith("wherry-test"):
+        env = [f"{k}={v}" for k, v in test["env"].items()]
+        print(test["name"], shlex.join(["env", *env, *test["cmd"]]), sep="\t")
+'
+}
+
+stage_scripts() {
+	local name command
+	need_gcc || return
+	while IFS=$'\t' read -r name command; do
+		limit=300 tap "$name" bash -c "exec $command"
+	done < <(script_tests build)
+}
+
+# clang 14 and gcc 12 sanitizers want their shadow where address randomization may put something else
+no_aslr() { setarch "$(uname -m)" -R "$@"; }
+
+stage_asan() {
+	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+	export LSAN_OPTIONS=suppressions=$PWD/devtools/lsan.supp:print_suppressions=0
+	! need_asan || unit_tests build-asan no_aslr
+}
+
+stage_tsan() {
+	export TSAN_OPTIONS=suppressions=$PWD/devtools/tsan.supp:halt_on_error=0:exitcode=66
+	need_tsan || return
+	limit=600 tap "wherry-test (build-tsan)" no_aslr build-tsan/app/test/wherry-test
+}
+
+# Twenty times slower than the real thing: the folders that finish in time.
+stage_valgrind() {
+	need_gcc || return
+	limit=600 tap "wherry-test (valgrind)" valgrind -q --error-exitcode=9 --leak-check=full \
+		--errors-for-leak-kinds=definite --suppressions=devtools/valgrind.supp \
+		build/app/test/wherry-test base_ bitmap_ iova_ stream_
+}
+
+fuzz_targets() { find build-fuzz/app/fuzz -maxdepth 1 -type f -executable | sort; }
+
+# What it finds goes to build-fuzz/, what is in the tree is where it starts.
+fuzz_one() { # fuzz_one TARGET SECONDS
+	local name=${1##*/}
+	local seeds=app/fuzz/corpus/${name#fuzz-} found=build-fuzz/found/$name
+	local -a corpus=("$found")
+	mkdir -p "$found"
+	[ ! -d "$seeds" ] || corpus+=("$seeds")
+	"$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$found-" "${corpus[@]}"
+}
+
+stage_fuzz() {
+	local target seconds=5
+	[ -z "$long" ] || seconds=300
+	need_fuzz || return
+	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
+	while IFS= read -r target; do
+		limit=$((seconds + 60)) check "${target##*/}: $seconds s" no_aslr fuzz_one "$target" $seconds
+	done < <(fuzz_targets)
+}
+
+coverage_is_kept() { # coverage_is_kept LINE BRANCH
+	gcovr --root . --object-directory build-cov --filter lib/ --exclude-throw-branches \
+		--print-summary --fail-under-line "$1" --fail-under-branch "$2" \
+		--html-details build-cov/coverage.html
+}
+
+# The thresholds are raised when there is more, and never lowered.
+stage_coverage() {
+	need_coverage || return
+	find build-cov -name '*.gcda' -delete
+	unit_tests build-cov
+	check "coverage of lib/: 85 % of lines, 60 % of branches" coverage_is_kept 85 60
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# Stages that look at the product as its users meet it: build, install, demo, mutate.
+
+stage_build() {
+	need_gcc
+	need_clang
+}
+
+install_release() {
+	rm -rf build-release/prefix && meson install -C build-release --quiet
+}
+
+# pkg-config, as a user with this prefix would call it
+installed() {
+	local folder
+	folder=$(find "$PWD/build-release/prefix" -type d -name pkgconfig -printf '%p:')
+	PKG_CONFIG_PATH=$folder LD_LIBRARY_PATH=$(dirname "${folder%%:*}") "$@"
+}
+
+# shellcheck disable=SC2016 # expanded by the shell that has the environment
+compile_and_run() { # compile_and_run "PKG-CONFIG-ARGS" SOURCE
+	installed sh -ec '
+		cc -std=gnu11 -Wall -Wextra -Werror -o build-release/linked "$2" $(pkg-config --cflags $1 wherry) $3 $(pkg-config --libs $1 wherry) $4
+		build-release/linked' sh "$@"
+}
+
+stage_install() {
+	need_release || return
+	check "install into a prefix" install_release || return
+	check "pkg-config wherry" installed pkg-config --modversion wherry
+	if [ -f examples/dirtywatch/main.c ]; then
+		check "a program with the shared library" compile_and_run "" examples/dirtywatch/main.c "" ""
+		check "a program with the static library" compile_and_run "--static" examples/dirtywatch/main.c "-Wl,-Bstatic" "-Wl,-Bdynamic"
+	fi
+	check "pkg-config wherry-dpdk" installed pkg-config --modversion wherry-dpdk
+}
+
+why_no_demo() {
+	[ -x devtools/demo ] || { echo "devtools/demo is not there"; return; }
+	[ "$(id -u)" -eq 0 ] || { echo "not root: sudo devtools/test demo"; return; }
+	[ -c /dev/net/tun ] || echo "no /dev/net/tun: modprobe tun"
+}
+
+stage_demo() {
+	local reason
+	reason=$(why_no_demo)
+	if [ -n "$reason" ]; then
+		skip "demo" "$reason"
+		return
+	fi
+	limit=300 check "demo" devtools/demo --json "$logs/demo.json"
+}
+
+stage_mutate() {
+	limit=900 tap "mutants" devtools/mutate
+}
