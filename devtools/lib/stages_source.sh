@@ -2,9 +2,11 @@
 # shellcheck shell=bash
 # Stages that read the source and run nothing: source, headers, static, docs.
 
+# What is sourced is read together with what sources it.
 shell_scripts() {
 	sources | while IFS= read -r file; do
 		case $file in
+		devtools/lib/*) ;;
 		*.sh) echo "$file" ;;
 		*) ! head -c 64 "$file" 2>/dev/null | head -n 1 | grep -qE '^#!.*\b(ba)?sh\b' || echo "$file" ;;
 		esac
@@ -13,7 +15,7 @@ shell_scripts() {
 
 format_is_clean() { sources '*.[ch]' | xargs clang-format --dry-run -Werror; }
 spelling_is_clean() { sources | grep -v '^app/fuzz/corpus/' | xargs codespell -I devtools/words; }
-shell_is_clean() { shell_scripts | xargs shellcheck -x; }
+shell_is_clean() { shell_scripts | xargs shellcheck -x -a; }
 
 stage_source() {
 	check "layers" devtools/check-layers.py
@@ -43,12 +45,8 @@ stage_headers() {
 }
 
 tidy_is_clean() {
-	/usr/bin/python3 - build-clang/compile_commands.json <<-'END' | xargs -P "$(nproc)" -n 4 clang-tidy -quiet -p build-clang
-		import json, os, sys
-		for unit in json.load(open(sys.argv[1])):
-		    path = os.path.realpath(os.path.join(unit["directory"], unit["file"]))
-		    print(path)
-	END
+	sed -n 's/^ *"file": "\.\.\/\(.*\)".*/\1/p' build-clang/compile_commands.json | sort -u |
+		xargs -P "$(nproc)" -n 4 clang-tidy -quiet -p build-clang
 }
 
 cppcheck_is_clean() {
@@ -76,12 +74,12 @@ reference_is_complete() {
 
 # Every page names the files it talks about, and the ones it names exist.
 pages_name_files() {
-	local page file bad=0
+	local page file bad=0 folders='(lib|drivers|app|examples|devtools|doc)'
 	for page in doc/*.rst; do
-		grep -qE '``(README|meson|(lib|drivers|app|examples|devtools|doc)/)' "$page" || { echo "$page: names no file"; bad=1; }
+		grep -qE "\`\`(README|meson|$folders/)" "$page" || { echo "$page: names no file"; bad=1; }
 		while IFS= read -r file; do
 			[ -n "$(compgen -G "$file")" ] || { echo "$page: $file does not exist"; bad=1; }
-		done < <(grep -oE '``(lib|drivers|app|examples|devtools|doc)/[A-Za-z0-9_./*-]+``' "$page" | tr -d '`')
+		done < <(grep -oE "\`\`$folders/[A-Za-z0-9_./*-]+\`\`" "$page" | tr -d '`')
 	done
 	return $bad
 }
