@@ -14,7 +14,8 @@ WHERRY_BEGIN_DECLS
  * the marked pages instead of the span: a TiB with ten dirty pages is cheap.
  *
  * Pages:   a power of two of at least 1 byte; the span starts and ends on one.
- * Outside: parts of an argument that lie outside the span are ignored.
+ * Outside: parts of an argument that lie outside the span are ignored; an
+ *          argument that would go on behind 2^64 ends there.
  * Threads: a bitmap is the caller's and is used by one call at a time.
  * Pure:    no clock, no file, no lock, and after create no allocation.
  */
@@ -73,7 +74,7 @@ void wherry_bitmap_or_words(
 /**
  * The next run of marked pages at or after @p *cursor, longest possible, in
  * @p ret_run; moves @p *cursor behind it. False when there is none. Start with
- * the span's first address.
+ * the span's first address; the page that contains @p *cursor counts whole.
  *
  *	uint64_t at = wherry_bitmap_span(bm).iova;
  *	while (wherry_bitmap_next_run(bm, &at, &run)) ...

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef MODELS_H
+#define MODELS_H
+
+/* Every model that a fuzz target and wherry-test share; see fuzz.h. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+const char *bitmap_model_run(const uint8_t *data, size_t len);
+
+#endif /* MODELS_H */
