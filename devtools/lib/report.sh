@@ -65,7 +65,7 @@ run() { # run NAME COMMAND...
 	status=$?
 	kill -KILL -- "-$job" 2>/dev/null # stragglers
 	job=
-	return $status
+	return "$status"
 }
 
 # A command that has no TAP of its own: it counts as one test.
@@ -99,7 +99,7 @@ tap() { # tap NAME COMMAND...
 	local name=$1 start=$SECONDS status=0 p f s
 	run "$@" || status=$?
 	read -r p f s < <(tap_counts "$log")
-	if [ $status -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+	if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	notice "$([ "$f" -eq 0 ] || echo "not ")ok - $name: $p passed, $f failed, $s skipped ($((SECONDS - start)) s)"
 	grep '# SKIP' "$log" | sed 's/^/    /'

@@ -93,7 +93,7 @@ stage_fuzz() {
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do
-		limit=$((seconds + 60)) check "${target##*/}: $seconds s" no_aslr fuzz_one "$target" $seconds
+		limit=$((seconds + 60)) check "${target##*/}: $seconds s" no_aslr fuzz_one "$target" "$seconds"
 	done < <(fuzz_targets)
 }
 

@@ -69,7 +69,7 @@ reference_is_complete() {
 		echo "doc/api.rst: ${header##*/} is missing"
 		missing=1
 	done < <(public_headers)
-	return $missing
+	return "$missing"
 }
 
 # Every page names the files it talks about, and the ones it names exist.
@@ -81,7 +81,7 @@ pages_name_files() {
 			[ -n "$(compgen -G "$file")" ] || { echo "$page: $file does not exist"; bad=1; }
 		done < <(grep -oE "\`\`$folders/[A-Za-z0-9_./*-]+\`\`" "$page" | tr -d '`')
 	done
-	return $bad
+	return "$bad"
 }
 
 doxygen_is_clean() { mkdir -p build-doc && doxygen doc/Doxyfile; }
