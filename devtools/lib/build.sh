@@ -39,7 +39,10 @@ need_gcc() { CC=gcc need_build build; }
 need_clang() { CC=clang need_build build-clang; }
 need_asan() { CC=gcc need_build build-asan -Db_sanitize=address,undefined; }
 need_tsan() { CC=clang need_build build-tsan -Db_sanitize=thread -Db_lundef=false -Ddpdk=disabled; }
-need_fuzz() { CC=clang need_build build-fuzz -Dfuzz=true -Db_lundef=false -Ddpdk=disabled; }
+need_fuzz() {
+	CC=clang need_build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fsanitize=fuzzer-no-link -Ddpdk=disabled
+}
 need_coverage() { CC=gcc need_build build-cov -Db_coverage=true; }
 need_release() {
 	CC=gcc need_build build-release --buildtype=release -Dtest_hooks=false --prefix="$PWD/build-release/prefix"

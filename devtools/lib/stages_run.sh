@@ -74,7 +74,7 @@ stage_valgrind() {
 		build/app/test/wherry-test base_ bitmap_ iova_ stream_
 }
 
-fuzz_targets() { find build-fuzz/app/fuzz -maxdepth 1 -type f -executable | sort; }
+fuzz_targets() { find build-fuzz/app/fuzz -maxdepth 1 -type f -executable -name 'fuzz-*' | sort; }
 
 # What it finds goes to build-fuzz/, what is in the tree is where it starts.
 fuzz_one() { # fuzz_one TARGET SECONDS
