@@ -8,5 +8,6 @@
 #include <stdint.h>
 
 const char *bitmap_model_run(const uint8_t *data, size_t len);
+const char *iova_model_run(const uint8_t *data, size_t len);
 
 #endif /* MODELS_H */

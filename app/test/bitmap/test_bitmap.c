@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "fault_priv.h"
+#include "fuzz_random.h"
 #include "models.h"
 #include "test.h"
 #include "wherry_bitmap.h"
@@ -178,14 +179,5 @@ TEST(bitmap_work_follows_the_marked_pages)
 
 TEST(bitmap_agrees_with_one_byte_per_page)
 {
-	for (unsigned int round = 0; round < 300; round++) {
-		uint8_t data[600];
-		const char *failed;
-
-		for (size_t i = 0; i < sizeof(data); i++)
-			data[i] = (uint8_t)test_random();
-		failed = bitmap_model_run(data, sizeof(data));
-		if (failed != NULL)
-			FAIL("round %u: %s", round, failed);
-	}
+	fuzz_random(bitmap_model_run, 300, 600);
 }
