@@ -18,11 +18,15 @@ sources() { # sources PATTERN...
 	done
 }
 
+# All of a folder, or the programs whose names begin with $ninja_targets.
 configure_and_build() { # configure_and_build FOLDER [MESON-ARG...]
 	local folder=$1
+	local -a targets=()
 	shift
 	[ -e "$folder/build.ninja" ] || meson setup "$folder" "$@" || return 1
-	ninja -C "$folder"
+	[ -z "${ninja_targets:-}" ] || mapfile -t targets < <(ninja -C "$folder" -t targets all |
+		sed -nE "s|^(.*/${ninja_targets}[a-z_]+): c_LINKER.*|\1|p")
+	ninja -C "$folder" "${targets[@]}"
 }
 
 # Build a folder: one counted test, once in this run.
@@ -39,8 +43,9 @@ need_gcc() { CC=gcc need_build build; }
 need_clang() { CC=clang need_build build-clang; }
 need_asan() { CC=gcc need_build build-asan -Db_sanitize=address,undefined; }
 need_tsan() { CC=clang need_build build-tsan -Db_sanitize=thread -Db_lundef=false -Ddpdk=disabled; }
+# only the fuzz targets: the other programs have no libFuzzer to link with
 need_fuzz() {
-	CC=clang need_build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
+	ninja_targets=fuzz- CC=clang need_build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args=-fsanitize=fuzzer-no-link -Ddpdk=disabled
 }
 need_coverage() { CC=gcc need_build build-cov -Db_coverage=true; }

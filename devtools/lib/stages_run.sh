@@ -83,7 +83,7 @@ fuzz_one() { # fuzz_one TARGET SECONDS
 	local -a corpus=("$found")
 	mkdir -p "$found"
 	[ ! -d "$seeds" ] || corpus+=("$seeds")
-	"$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	no_aslr "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 		-artifact_prefix="$found-" "${corpus[@]}"
 }
 
@@ -93,7 +93,7 @@ stage_fuzz() {
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do
-		limit=$((seconds + 60)) check "${target##*/}: $seconds s" no_aslr fuzz_one "$target" "$seconds"
+		limit=$((seconds + 60)) check "${target##*/}: $seconds s" fuzz_one "$target" "$seconds"
 	done < <(fuzz_targets)
 }
 
