@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* lib/dpdk: ports that move, with stock PMDs. */
+#include <errno.h>
+#include <string.h>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include "eal.h"
+#include "fault_priv.h"
+#include "ports_priv.h"
+#include "test.h"
+
+/* Frames come endlessly from net_null, and only while its port is started. */
+static unsigned int
+frames(uint16_t id)
+{
+	struct rte_mbuf *m[32];
+	uint16_t n = rte_eth_rx_burst(id, 0, m, 32);
+
+	rte_pktmbuf_free_bulk(m, n);
+	return n;
+}
+
+static struct port_shape
+shape_of(const struct ports *ports)
+{
+	struct port_shape s = { 0 };
+
+	CHECK_EQ(port_shape_get(&ports->port[0], &s), 0);
+	return s;
+}
+
+static bool
+same_shape(struct port_shape a, struct port_shape b)
+{
+	return rte_is_same_ether_addr(&a.mac, &b.mac) && a.mtu == b.mtu &&
+		a.rx_queues == b.rx_queues && a.tx_queues == b.tx_queues &&
+		a.promiscuous == b.promiscuous && a.allmulticast == b.allmulticast &&
+		a.started == b.started;
+}
+
+static const struct rte_ether_addr other_mac = { { 0x02, 0x77, 0x68, 0x65, 0x72, 0x01 } };
+
+/* Two ports of one kind: the one we are, the one we become. */
+struct pair {
+	struct ports here, there;
+	uint8_t section[256];
+	size_t len;
+};
+
+static void
+make_pair(struct pair *pair, uint16_t queues_there)
+{
+	eal_need();
+	*pair = (struct pair){ .len = 0 };
+	CHECK_EQ(ports_add(&pair->here, eal_port("net_null_a", "", 2, eal_mempool())), 0);
+	CHECK_EQ(ports_add(&pair->there, eal_port("net_null_b", "", queues_there, eal_mempool())),
+		0);
+	CHECK_EQ(ports_start(&pair->here), 0);
+}
+
+static void
+save(struct pair *pair)
+{
+	int n = ports_save(&pair->here, pair->section, sizeof(pair->section));
+
+	CHECK(n > 0);
+	pair->len = (size_t)n;
+}
+
+static void
+drop_pair(void)
+{
+	eal_port_close("net_null_a");
+	eal_port_close("net_null_b");
+}
+
+TEST(ports_add_refuses_what_is_no_port_or_there_already)
+{
+	struct ports ports = { .n = 0 };
+	uint16_t id;
+
+	eal_need();
+	CHECK_EQ(ports_add(&ports, 31), -ENODEV);
+	id = eal_port("net_null_c", "", 1, eal_mempool());
+	CHECK_EQ(ports_add(&ports, id), 0);
+	CHECK_EQ(ports_add(&ports, id), -EEXIST);
+	CHECK_EQ(ports.n, 1);
+	eal_port_close("net_null_c");
+}
+
+TEST(ports_quiesce_stops_and_resume_restores)
+{
+	struct port_shape before;
+	struct pair pair;
+	uint16_t id;
+
+	make_pair(&pair, 1);
+	id = pair.here.port[0].id;
+	CHECK(frames(id) > 0);
+	CHECK_EQ(rte_eth_promiscuous_enable(id), 0);
+	CHECK_EQ(rte_eth_dev_default_mac_addr_set(id, (struct rte_ether_addr *)&other_mac), 0);
+	before = shape_of(&pair.here);
+	CHECK_EQ(ports_quiesce(&pair.here), 0);
+	CHECK_EQ(frames(id), 0);
+	CHECK(pair.here.port[0].last.ipackets > 0); /* read before the stop */
+	CHECK(same_shape(shape_of(&pair.here), before));
+	ports_resume(&pair.here);
+	CHECK(frames(id) > 0);
+	CHECK(same_shape(shape_of(&pair.here), before));
+	drop_pair();
+}
+
+TEST(ports_takeover_gives_the_port_the_peers_shape)
+{
+	struct port_shape source, before;
+	struct pair pair;
+	uint16_t id;
+
+	make_pair(&pair, 2);
+	id = pair.here.port[0].id;
+	CHECK_EQ(rte_eth_dev_default_mac_addr_set(id, (struct rte_ether_addr *)&other_mac), 0);
+	CHECK_EQ(rte_eth_promiscuous_enable(id), 0);
+	CHECK_EQ(rte_eth_allmulticast_enable(id), 0);
+	source = shape_of(&pair.here);
+	CHECK_EQ(ports_quiesce(&pair.here), 0);
+	save(&pair);
+	id = pair.there.port[0].id;
+	CHECK_EQ(ports_warm(&pair.there), 0);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	before = shape_of(&pair.there);
+	CHECK(!rte_is_same_ether_addr(&before.mac, &other_mac)); /* waits for takeover */
+	CHECK_EQ(ports_takeover(&pair.there), 0);
+	CHECK(same_shape(shape_of(&pair.there), source));
+	CHECK(frames(id) > 0);
+	drop_pair();
+}
+
+TEST(ports_check_changes_nothing)
+{
+	struct port_shape before;
+	struct pair pair;
+
+	make_pair(&pair, 2);
+	CHECK_EQ(rte_eth_promiscuous_enable(pair.here.port[0].id), 0);
+	save(&pair);
+	before = shape_of(&pair.there);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), 0);
+	CHECK(same_shape(shape_of(&pair.there), before));
+	CHECK_EQ(frames(pair.there.port[0].id), 0);
+	drop_pair();
+}
+
+TEST(ports_check_refuses_other_numbers_of_queues)
+{
+	struct pair pair;
+
+	make_pair(&pair, 1);
+	save(&pair);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	drop_pair();
+}
+
+TEST(ports_check_refuses_another_number_of_ports)
+{
+	struct pair pair;
+
+	make_pair(&pair, 2);
+	save(&pair);
+	CHECK_EQ(ports_add(&pair.there, pair.here.port[0].id), 0);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	drop_pair();
+}
+
+/* Every length but the right one, and each field out of range. */
+TEST(ports_section_of_a_hostile_peer_is_refused)
+{
+	static const struct {
+		size_t at;
+		uint8_t byte;
+	} bad[] = {
+		{ 2, 0x01 },  /* a multicast address */
+		{ 14, 0x08 }, /* a flag nobody knows */
+		{ 15, 0x01 }, /* the zero byte */
+		{ 1, 0xff },  /* ports */
+	};
+	struct pair pair;
+
+	make_pair(&pair, 2);
+	save(&pair);
+	for (size_t len = 0; len < sizeof(pair.section); len++)
+		CHECK(ports_check(&pair.there, pair.section, len) == 0 ? len == pair.len : true);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		uint8_t good = pair.section[bad[i].at];
+
+		pair.section[bad[i].at] = bad[i].byte;
+		CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EPROTO);
+		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), -EPROTO);
+		pair.section[bad[i].at] = good;
+	}
+	drop_pair();
+}
+
+TEST(ports_check_refuses_an_mtu_the_port_cannot_have)
+{
+	struct pair pair;
+
+	make_pair(&pair, 2);
+	save(&pair);
+	pair.section[8] = 1;
+	pair.section[9] = 0;
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	drop_pair();
+}
+
+TEST(ports_that_were_not_started_stay_so_after_takeover)
+{
+	struct pair pair;
+
+	make_pair(&pair, 2);
+	pair.here.port[0].serves = false;
+	save(&pair);
+	CHECK_EQ(ports_warm(&pair.there), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_takeover(&pair.there), 0);
+	CHECK_EQ(frames(pair.there.port[0].id), 0);
+	drop_pair();
+}
+
+TEST(ports_start_failure_leaves_none_running)
+{
+	FOR_EACH_FAULT(nth) {
+		struct pair pair;
+		int rc;
+
+		wherry_fault_disarm();
+		make_pair(&pair, 1);
+		CHECK_EQ(ports_add(&pair.here, pair.there.port[0].id), 0);
+		ports_stop(&pair.here);
+		wherry_fault_arm(nth);
+		rc = ports_start(&pair.here);
+		wherry_fault_disarm();
+		CHECK(rc == 0 || rc == -EIO);
+		for (unsigned int i = 0; i < 2; i++)
+			CHECK((frames(pair.here.port[i].id) > 0) == (rc == 0));
+		drop_pair();
+	}
+}
+
+TEST(ports_quiesce_failure_leaves_all_running)
+{
+	FOR_EACH_FAULT(nth) {
+		struct pair pair;
+		int rc;
+
+		wherry_fault_disarm();
+		make_pair(&pair, 1);
+		CHECK_EQ(ports_add(&pair.here, pair.there.port[0].id), 0);
+		CHECK_EQ(ports_start(&pair.here), 0);
+		wherry_fault_arm(nth);
+		rc = ports_quiesce(&pair.here);
+		wherry_fault_disarm();
+		CHECK(rc == 0 || rc == -EIO);
+		for (unsigned int i = 0; i < 2; i++)
+			CHECK((frames(pair.here.port[i].id) > 0) == (rc != 0));
+		drop_pair();
+	}
+}
+
+TEST(ports_save_needs_room)
+{
+	struct pair pair;
+
+	make_pair(&pair, 1);
+	CHECK_EQ(ports_save(&pair.here, pair.section, 15), -ENOSPC);
+	CHECK_EQ(ports_save(&pair.here, pair.section, 16), 16);
+	drop_pair();
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PORTS_PRIV_H
+#define PORTS_PRIV_H
+
+/*
+ * The ports of an application that move: started, stopped for a moment, described in
+ * a section of the stream, and brought up in the same shape elsewhere.
+ *
+ * A source's ports are RUNNING, and STOPPED from quiesce to resume. A destination's
+ * are WARM: started, so that link and rings are up before the blackout, but with
+ * receive queues stopped, so that no frame is written where bytes still arrive. A PMD
+ * that cannot stop a queue leaves its port STOPPED until takeover.
+ *
+ * Threads: one at a time, and no core polls a port that is stopped or started.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <rte_ethdev.h>
+
+enum port_at { PORT_STOPPED, PORT_WARM, PORT_RUNNING };
+
+/* What moves of a port. */
+struct port_shape {
+	struct rte_ether_addr mac;
+	uint16_t mtu, rx_queues, tx_queues;
+	bool promiscuous, allmulticast, started;
+};
+
+struct port {
+	uint16_t id;
+	enum port_at at;
+	bool serves;               /* it is to run when the application does */
+	struct port_shape wanted;  /* destination: from the stream */
+	struct rte_eth_stats last; /* read before the last stop: some PMDs forget */
+};
+
+struct ports {
+	unsigned int n;
+	struct port port[RTE_MAX_ETHPORTS];
+};
+
+/* -ENODEV: no such port; -EEXIST: it was added. */
+int ports_add(struct ports *ports, uint16_t id);
+/* All RUNNING, or none and -errno. */
+int ports_start(struct ports *ports);
+/* All WARM, or STOPPED where the PMD cannot. */
+int ports_warm(struct ports *ports);
+/* All STOPPED for good. */
+void ports_stop(struct ports *ports);
+/* Source: read statistics, stop DMA. On failure all run again. */
+int ports_quiesce(struct ports *ports);
+/* Source: undo quiesce; what does not start again is logged. */
+void ports_resume(struct ports *ports);
+/* Destination: apply what was loaded and run. */
+int ports_takeover(struct ports *ports);
+
+/* How a port is now. */
+int port_shape_get(const struct port *p, struct port_shape *ret_shape);
+/* Give it the shape wanted, but the MAC address; a failure is logged. */
+int port_prepare(struct port *p);
+
+/* The section, see struct wherry_section; ctx is the ports. */
+#define PORTS_SECTION "wherry.ports"
+#define PORTS_SECTION_VERSION 1u
+int ports_save(void *ctx, void *buf, size_t cap);
+int ports_check(void *ctx, const void *buf, size_t len);
+int ports_load(void *ctx, const void *buf, size_t len);
+
+#endif /* PORTS_PRIV_H */
