@@ -43,10 +43,8 @@ need_gcc() { CC=gcc need_build build; }
 need_clang() { CC=clang need_build build-clang; }
 need_asan() { CC=gcc need_build build-asan -Db_sanitize=address,undefined; }
 need_tsan() { CC=clang need_build build-tsan -Db_sanitize=thread -Db_lundef=false -Ddpdk=disabled; }
-# only the fuzz targets: the other programs have no libFuzzer to link with
 need_fuzz() {
-	ninja_targets=fuzz- CC=clang need_build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
-		-Dc_args=-fsanitize=fuzzer-no-link -Ddpdk=disabled
+	ninja_targets=fuzz- CC=clang need_build build-fuzz -Dfuzz=true -Db_lundef=false -Ddpdk=disabled
 }
 need_coverage() { CC=gcc need_build build-cov -Db_coverage=true; }
 need_release() {
