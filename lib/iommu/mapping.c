@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mappings: memory becomes reachable at I/O addresses, and is taken away whole.
+ * Every rule about spans is checked here, so that no backend has to.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "iommu_priv.h"
+
+#define LOG_PREFIX "iommu"
+
+uint64_t
+domain_smallest_page(const struct wherry_domain *dom)
+{
+	return dom->caps.page_sizes & -dom->caps.page_sizes;
+}
+
+static int
+check_len(const struct wherry_domain *dom, uint64_t len)
+{
+	return len == 0 || len % domain_smallest_page(dom) != 0 ? -EINVAL : 0;
+}
+
+int
+domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
+{
+	int rc = check_len(dom, span.len);
+
+	if (rc != 0 || span.iova % domain_smallest_page(dom) != 0)
+		return -EINVAL;
+	if (!wherry_iova_usable(dom->caps.usable, dom->caps.n_usable, span))
+		return -EOVERFLOW;
+	return 0;
+}
+
+bool
+domain_next_locked(
+	struct wherry_domain *dom, struct wherry_span span, struct wherry_iova_entry *entry)
+{
+	uint64_t at = span.iova, last = wherry_span_last(span);
+
+	if (entry->span.len != 0) {
+		if (wherry_span_last(entry->span) >= last)
+			return false; /* asked first: one more could be 2^64 */
+		at = wherry_span_last(entry->span) + 1;
+	}
+	return wherry_iova_next(dom->mappings, at, entry) && entry->span.iova <= last;
+}
+
+static void
+free_mapping(struct mapping *m)
+{
+	wherry_bitmap_destroy(m->pending);
+	free(m);
+}
+
+static int
+alloc_mapping_locked(struct wherry_domain *dom, const struct wherry_place *place,
+	struct mapping **ret_m) WHERRY_REQUIRES(&dom->lock)
+{
+	struct mapping *m = wherry_fault("mapping.alloc") ? NULL : calloc(1, sizeof(*m));
+	int rc;
+
+	if (m == NULL)
+		return -ENOMEM;
+	m->prot = place->prot;
+	if (dom->tracking) {
+		rc = wherry_bitmap_create(place->span, domain_smallest_page(dom), &m->pending);
+		if (rc != 0)
+			goto free_m;
+	}
+	*ret_m = m;
+	return 0;
+free_m:
+	free(m);
+	return rc;
+}
+
+void
+domain_forget_locked(struct wherry_domain *dom, struct wherry_span span)
+{
+	struct wherry_iova_entry e = { .value = NULL };
+	void *m;
+
+	while (domain_next_locked(dom, span, &e)) {
+		if (wherry_iova_remove(dom->mappings, e.span, &m) == 0)
+			free_mapping(m);
+	}
+}
+
+/* The largest page that could be used if the address were chosen well. */
+static uint64_t
+best_alignment(const struct wherry_domain *dom, const struct wherry_place *place)
+{
+	uint64_t memory = place->vaddr != NULL ? (uint64_t)(uintptr_t)place->vaddr : place->offset;
+	uint64_t best = domain_smallest_page(dom);
+
+	for (uint64_t page = best; page != 0 && page <= place->span.len; page <<= 1)
+		if ((dom->caps.page_sizes & page) != 0 && memory % page == 0)
+			best = page;
+	return best;
+}
+
+static int
+choose_span_locked(struct wherry_domain *dom, struct wherry_place *place)
+	WHERRY_REQUIRES(&dom->lock)
+{
+	int rc;
+
+	if (place->span.iova != WHERRY_IOVA_ANY)
+		return domain_check_span_locked(dom, place->span);
+	rc = check_len(dom, place->span.len);
+	if (rc != 0)
+		return rc;
+	return wherry_iova_find_hole(dom->mappings, dom->search, dom->caps.n_usable, &place->span,
+		best_alignment(dom, place));
+}
+
+static int
+check_place(const struct wherry_domain *dom, const struct wherry_place *place)
+{
+	uint64_t memory = place->vaddr != NULL ? (uint64_t)(uintptr_t)place->vaddr : place->offset;
+
+	if (place->prot == 0 || (place->prot & ~(WHERRY_DMA_READ | WHERRY_DMA_WRITE)) != 0)
+		return -EINVAL;
+	if (memory % domain_smallest_page(dom) != 0)
+		return -EINVAL;
+	if (place->span.len > 0 && memory + (place->span.len - 1) < memory)
+		return -EFAULT;
+	return 0;
+}
+
+static int
+map_locked(struct wherry_domain *dom, struct wherry_place *place) WHERRY_REQUIRES(&dom->lock)
+{
+	struct mapping *m;
+	void *gone;
+	int rc;
+
+	rc = check_place(dom, place);
+	if (rc == 0)
+		rc = choose_span_locked(dom, place);
+	if (rc != 0)
+		return rc;
+	rc = alloc_mapping_locked(dom, place, &m);
+	if (rc != 0)
+		return rc;
+	rc = wherry_iova_insert(dom->mappings, place->span, m);
+	if (rc != 0)
+		goto free_m;
+	rc = dom->drv->map(dom->be, place);
+	if (rc != 0)
+		goto remove_entry;
+	return 0;
+remove_entry:
+	(void)wherry_iova_remove(dom->mappings, place->span, &gone);
+free_m:
+	free_mapping(m);
+	return rc;
+}
+
+static int
+map_place(struct wherry_domain *dom, struct wherry_place *place, struct wherry_span *span)
+{
+	int rc;
+
+	wherry_mutex_lock(&dom->lock);
+	rc = map_locked(dom, place);
+	wherry_mutex_unlock(&dom->lock);
+	if (rc == 0)
+		*span = place->span;
+	else
+		LOG_DEBUG("map of %#llx bytes refused: %d", (unsigned long long)span->len, rc);
+	return rc;
+}
+
+int
+wherry_domain_map(
+	struct wherry_domain *dom, void *vaddr, unsigned int prot, struct wherry_span *span)
+{
+	struct wherry_place place = { .span = *span, .prot = prot, .vaddr = vaddr, .fd = -1 };
+
+	return vaddr == NULL ? -EFAULT : map_place(dom, &place, span);
+}
+
+int
+wherry_domain_map_file(struct wherry_domain *dom, int fd, uint64_t offset, unsigned int prot,
+	struct wherry_span *span)
+{
+	struct wherry_place place = { .span = *span, .prot = prot, .fd = fd, .offset = offset };
+
+	return map_place(dom, &place, span);
+}
+
+static int
+unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+{
+	struct wherry_iova_entry e = { .value = NULL };
+	int rc = domain_check_span_locked(dom, span);
+
+	if (rc != 0)
+		return rc;
+	if (!domain_next_locked(dom, span, &e) || wherry_iova_would_cut(dom->mappings, span))
+		return -ENOENT;
+	dom->drv->unmap(dom->be, span, NULL);
+	domain_forget_locked(dom, span);
+	return 0;
+}
+
+int
+wherry_domain_unmap(struct wherry_domain *dom, struct wherry_span span)
+{
+	int rc;
+
+	wherry_mutex_lock(&dom->lock);
+	rc = unmap_locked(dom, span);
+	wherry_mutex_unlock(&dom->lock);
+	return rc;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef WHERRY_IOMMU_DRIVER_H
+#define WHERRY_IOMMU_DRIVER_H
+
+/*
+ * What a backend of lib/iommu implements: one ops table, found through the
+ * list wherry_iommu_drivers[] in drivers/iommu/table.c.
+ *
+ * A backend has two kinds of object of its own, of which the core knows only
+ * the address: its half of a domain (be) and its half of a device (dev).
+ *
+ * Done by the core before a hook of a domain runs:
+ *  - the domain's lock is held: hooks of one domain never overlap;
+ *  - arguments are checked: spans are not empty, aligned to the smallest page,
+ *    inside the usable ranges; a span to map is free, a span to unmap cuts no
+ *    mapping, a span to read has no hole and cuts no dirty granule;
+ *  - the list of mappings is kept, and the bits reported to a sink wait there
+ *    until a harvest has succeeded: a hook that fails may keep what it reported;
+ *  - a domain with several page tables below it: read_dirty and fence report
+ *    all of them, and unmap is called only after both have succeeded.
+ * DMA goes on during all of them. Hooks return 0 or -errno, and one that fails
+ * has changed nothing else; void hooks undo and cannot fail.
+ */
+
+#include "wherry_iommu.h"
+
+/** Where a backend reports written pages; belongs to the core. */
+struct wherry_dirty_sink;
+/** Devices wrote to @p span; parts that are not mapped are ignored. */
+void wherry_dirty_sink_mark(struct wherry_dirty_sink *sink, struct wherry_span span);
+
+/** What is to be mapped: memory at vaddr, or if that is NULL, the file. */
+struct wherry_place {
+	struct wherry_span span;
+	unsigned int prot; /**< WHERRY_DMA_ bits, at least one */
+	void *vaddr;       /**< aligned to the smallest page, does not wrap */
+	int fd;
+	uint64_t offset; /**< aligned to the smallest page, offset + len does not wrap */
+};
+
+/** One backend. */
+struct wherry_iommu_driver {
+	const char *name;      /**< in front of the colon of a spec */
+	bool unmap_sees_dirty; /**< unmap can report to a sink: WHERRY_UNMAP_SEED works */
+
+	/** A domain; @p options is what stands behind the colon, or "". */
+	int (*create)(const char *options, void **ret_be);
+	/** Nothing is mapped or attached any more. */
+	void (*destroy)(void *be);
+	/** All fields; asked for after create and after each attach. */
+	void (*get_caps)(void *be, struct wherry_domain_caps *ret_caps);
+
+	/** Reachable, clean and, while tracking, tracked on return. */
+	int (*map)(void *be, const struct wherry_place *place);
+	/**
+	 * On return no DMA reaches the span and none is in flight. With a sink:
+	 * report what was dirty in the same atomic step that cleared each entry.
+	 */
+	void (*unmap)(void *be, struct wherry_span span, struct wherry_dirty_sink *sink);
+
+	/** On: all is clean on return, and writes are noted from then on. Off never fails. */
+	int (*track)(void *be, bool on);
+	/** Report; with @p clear in one atomic step with cleaning, invalidated on return. */
+	int (*read_dirty)(
+		void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink);
+	/**
+	 * Make the span read-only and report what was dirty in the same atomic step; on
+	 * return no write is in flight. Only where caps say exact_by is BY_FENCE.
+	 */
+	int (*fence)(void *be, struct wherry_span span, struct wherry_dirty_sink *sink);
+	/** Undo it on the whole of one mapping that is writable by its prot. */
+	void (*unfence)(void *be, struct wherry_span span);
+
+	/** -ENODEV: the name is not one of ours. No lock is held. */
+	int (*device_open)(const char *name, void **ret_dev);
+	void (*device_close)(void *dev); /**< not attached any more */
+	/** May narrow the caps of the domain, as long as the device is attached. */
+	int (*attach)(void *be, void *dev);
+	void (*detach)(void *be, void *dev); /**< its DMA reaches nothing on return */
+};
+
+/** All there are, ends with NULL. An explicit list, so that static linking finds them. */
+extern const struct wherry_iommu_driver *const wherry_iommu_drivers[];
+
+/** A device that @p driver opened, seen from the backend's own public calls; NULL if not. */
+void *wherry_device_driver_half(
+	const struct wherry_device *dev, const struct wherry_iommu_driver *driver);
+
+#endif /* WHERRY_IOMMU_DRIVER_H */
