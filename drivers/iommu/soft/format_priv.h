@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FORMAT_PRIV_H
+#define FORMAT_PRIV_H
+
+/*
+ * The format seam: what one bit of a page-table entry means. All formats share
+ * one radix table, 4 KiB per table, 512 entries of 64 bits, level 0 the lowest;
+ * they differ in masks, so that map, harvest, unmap and the walker exist once.
+ *
+ * A leaf may be wider than the entry it stands in (replicated entries): make_leaf
+ * gets the size, leaf_shift gives it back. "Dirty" and "writable" may share bits
+ * (a format whose write protection is its clean state): hence a state is a mask
+ * and a value, and a change is a set and a clear, made in one atomic step.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PT_PAGE_SHIFT 12u
+#define PT_INDEX_BITS 9u
+#define PT_ENTRIES (1u << PT_INDEX_BITS)
+#define PT_PAGE (UINT64_C(1) << PT_PAGE_SHIFT)
+
+/* An entry is in a state: (entry & mask) == value. */
+struct soft_state {
+	uint64_t mask, value;
+};
+
+/* What becomes of an entry: (entry & ~clear) | set. */
+struct soft_change {
+	uint64_t clear, set;
+};
+
+struct soft_format {
+	const char *name;
+	const char *section;    /* where its specification says so */
+	unsigned int width;     /* default: bits of I/O address */
+	uint64_t page_sizes;    /* leaves; bit n: 2^n bytes */
+	uint64_t address;       /* where an entry keeps an address */
+	uint64_t present;       /* any of these: an entry is in use */
+	struct soft_state leaf; /* above level 0: a leaf, not a table */
+	uint64_t table;         /* what an entry that names a table has set */
+	struct soft_state readable, writable, dirty;
+	uint64_t accessed;
+	struct soft_change to_dirty;    /* the device wrote (accessed comes on top) */
+	struct soft_change to_clean;    /* harvested */
+	struct soft_change to_fenced;   /* no write any more, nor dirty */
+	struct soft_change to_writable; /* undoes to_fenced, clean */
+	uint64_t (*make_leaf)(uint64_t paddr, unsigned int prot, unsigned int shift);
+	unsigned int (*leaf_shift)(uint64_t entry, unsigned int level);
+};
+
+/* VT-d second stage. */
+extern const struct soft_format soft_format_vtdss;
+
+static inline bool
+soft_is(struct soft_state state, uint64_t entry)
+{
+	return (entry & state.mask) == state.value;
+}
+
+static inline uint64_t
+soft_changed(struct soft_change change, uint64_t entry)
+{
+	return (entry & ~change.clear) | change.set;
+}
+
+static inline bool
+soft_is_table(const struct soft_format *fmt, uint64_t entry, unsigned int level)
+{
+	return level > 0 && (entry & fmt->present) != 0 && !soft_is(fmt->leaf, entry);
+}
+
+static inline unsigned int
+soft_level_shift(unsigned int level)
+{
+	return PT_PAGE_SHIFT + PT_INDEX_BITS * level;
+}
+
+static inline unsigned int
+soft_index(uint64_t iova, unsigned int level)
+{
+	return (unsigned int)(iova >> soft_level_shift(level)) & (PT_ENTRIES - 1);
+}
+
+#endif /* FORMAT_PRIV_H */

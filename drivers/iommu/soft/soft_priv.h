@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SOFT_PRIV_H
+#define SOFT_PRIV_H
+
+/*
+ * The software IOMMU. Vocabulary:
+ *
+ *  unit    one remapping unit with a page table of its own, as a machine has
+ *          one per root complex; a domain spreads its devices over its units
+ *  section a DMA call under way, from before its first translation until after
+ *          its last byte; what unmap and harvest have to wait for
+ *  drain   wait until all sections that began before are over
+ *  view    a second mapping of a file, for the device half only
+ */
+
+#include <sys/queue.h>
+
+#include "base_priv.h"
+#include "iotlb_priv.h"
+#include "pagetable_priv.h"
+#include "wherry_iommu_driver.h"
+#include "wherry_iova.h"
+#include "wherry_soft.h"
+
+#define SOFT_MAX_UNITS 8u
+#define SOFT_SHARDS 8u
+#define SOFT_FAULTS 64u
+
+/* What stands behind the colon of "soft:". */
+struct soft_options {
+	const struct soft_format *format;
+	unsigned int width; /* bits of I/O address */
+	uint64_t leaves;    /* leaf sizes in use; bit n: 2^n bytes */
+	unsigned int iotlb; /* entries per device, a power of two */
+	unsigned int units;
+};
+
+int soft_options_parse(const char *text, struct soft_options *ret_opts);
+
+struct soft_unit {
+	struct soft_pt pt;
+	bool tracking;                    /* walkers set A and D; atomic, written under lock */
+	LIST_HEAD(, soft_device) devices; /* under the domain's lock */
+};
+
+/* The backend's half of a domain. All hooks run under the core's lock. */
+struct soft_domain {
+	struct soft_options opts;
+	struct wherry_iova_set *views; /* of struct soft_view */
+	struct wherry_span usable[2];
+	size_t n_usable;
+	unsigned int n_units; /* units that are set up */
+	struct soft_unit units[SOFT_MAX_UNITS];
+};
+
+/*
+ * Threads count themselves in one of several places, each on a cache line of its
+ * own, so that two threads on one device do not pass a line to and fro.
+ */
+struct soft_shard {
+	uint64_t active[2]; /* sections under way, by device.phase when they began */
+	uint64_t hits, walks, faults;
+} __attribute__((aligned(64)));
+
+/* One of a bounded queue; turn says whose it is (see fault_queue.c). */
+struct soft_fault_slot {
+	uint64_t turn;
+	struct wherry_soft_fault fault;
+};
+
+struct soft_fault_queue {
+	struct soft_fault_slot slots[SOFT_FAULTS];
+	uint64_t head, tail;
+};
+
+/* The backend's half of a device. unit and iotlb are set together; see device.c. */
+struct soft_device {
+	struct soft_shard shards[SOFT_SHARDS];
+	unsigned int phase;       /* which of shard.active counts new sections */
+	struct soft_unit *unit;   /* NULL: not attached; atomic */
+	struct soft_iotlb *iotlb; /* valid while unit is set */
+	unsigned int width;       /* bits of I/O address the device can drive */
+	uint64_t invalidations;
+	struct soft_fault_queue faults;
+	LIST_ENTRY(soft_device) link; /* under the domain's lock */
+};
+
+struct soft_section {
+	struct soft_shard *shard;
+	unsigned int phase;
+};
+
+struct soft_section soft_section_enter(struct soft_device *dev);
+void soft_section_leave(struct soft_section section);
+void soft_drain(struct soft_device *dev);
+/* Every device of the unit forgets what it knows about the span; no section that knew is left. */
+void soft_invalidate(struct soft_unit *unit, struct wherry_span span);
+
+/*
+ * Walk the table as the device does, setting A and D. NULL, or why not. On
+ * success *ret_page is the 4K page in soft_iotlb's form.
+ */
+const char *soft_walk(struct soft_unit *unit, struct soft_device *dev, uint64_t iova, bool write,
+	uint64_t *ret_page);
+
+void soft_fault_queue_init(struct soft_fault_queue *q);
+void soft_fault_queue_put(struct soft_fault_queue *q, const struct wherry_soft_fault *fault);
+bool soft_fault_queue_take(struct soft_fault_queue *q, struct wherry_soft_fault *ret_fault);
+
+/* Second mappings of files, by the span they are mapped at. */
+int soft_view_add(struct soft_domain *dom, const struct wherry_place *place, uint64_t *ret_paddr);
+void soft_views_remove(struct soft_domain *dom, struct wherry_span span);
+
+/* The device half's hooks of the driver; device.c. */
+int soft_device_open(const char *name, void **ret_dev);
+void soft_device_close(void *dev);
+int soft_device_attach(void *be, void *dev);
+void soft_device_detach(void *be, void *dev);
+
+extern const struct wherry_iommu_driver wherry_iommu_soft;
+
+#endif /* SOFT_PRIV_H */
