@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef RIG_H
+#define RIG_H
+
+/*
+ * What every domain test needs: a domain of some backend, devices on it whose
+ * DMA the test makes, and memory. A backend that cannot be had here skips the
+ * test. Tests know the backend by its caps alone.
+ */
+
+#include "base_priv.h"
+#include "test.h"
+#include "wherry_bitmap.h"
+#include "wherry_iommu.h"
+
+#define RIG_MEM (UINT64_C(4) << 20)
+#define RIG_DEVICES 2u
+
+struct rig {
+	struct wherry_domain *dom;
+	struct wherry_device *dev[RIG_DEVICES]; /* attached */
+	struct wherry_domain_caps caps;
+	uint64_t page; /* the smallest */
+	uint8_t *mem;  /* RIG_MEM bytes of fd, zeroed, aligned to 2M */
+	int fd;
+};
+
+/* Every spec the contract is checked with. */
+extern const char *const backends[];
+
+void rig_open(struct rig *r, const char *spec);
+void rig_close(struct rig *r);
+
+/* DMA by a device: 0 or -EFAULT. */
+int rig_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len);
+int rig_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len);
+/* One byte at iova. */
+int rig_poke(struct rig *r, unsigned int dev, uint64_t iova, uint8_t byte);
+
+/* Map the rig's memory from its page on, at iova or anywhere; fails the test if it cannot. */
+struct wherry_span rig_map(struct rig *r, uint64_t iova, uint64_t first_page, uint64_t n_pages);
+/* An empty bitmap over the span at the rig's page. */
+struct wherry_bitmap *rig_bitmap(const struct rig *r, struct wherry_span span);
+/* How many pages a harvest of the span reports. */
+uint64_t rig_harvest_count(struct rig *r, struct wherry_span span);
+
+#endif /* RIG_H */
