@@ -25,8 +25,8 @@ struct wherry_sys_calls {
 	int (*userfaultfd)(int flags);
 };
 
-/* The kernel's, unless a test has put its own table here. */
-extern const struct wherry_sys_calls *wherry_sys;
+/* The kernel's, unless a test has put its own table here. Visible: plugins use it too. */
+extern const struct wherry_sys_calls *wherry_sys __attribute__((visibility("default")));
 extern const struct wherry_sys_calls wherry_sys_kernel;
 
 #endif /* SYS_PRIV_H */
