@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the command line asks for, after EAL's "--". Strings are argv's. */
+struct options {
+	const char *name;      /* of the application, for the control socket */
+	const char *incoming;  /* URI to wait on, or NULL */
+	const char *control;   /* path of the control socket, or NULL */
+	const char *iommu;     /* domain spec, or NULL */
+	const char *content;   /* directory, or NULL */
+	uint32_t ip;           /* network byte order */
+	uint32_t netmask;      /* network byte order */
+	uint32_t gw;           /* network byte order; 0: none */
+	size_t arena_len;      /* bytes of state */
+	uintptr_t arena_vaddr; /* the same in all processes */
+	size_t uploads_len;    /* bytes of receive buffers that may be kept */
+	size_t churn_len;      /* bytes of the table; 0: no churn */
+	uint64_t churn_rate;   /* bytes per second */
+	bool fill;
+	bool hugepages;
+	bool busy_poll;
+};
+
+/* 0, or -EINVAL with the reason printed; --help and --usage end the program. */
+int options_parse(int argc, char **argv, struct options *ret_opts);
+
+#endif /* OPTIONS_H */
