@@ -73,7 +73,7 @@ churn_create(struct state *state, size_t len, uint64_t rate)
 	*c = (struct churn){ .rate = rate, .n = len / ENTRY_SIZE };
 	if (c->n == 0)
 		return 0;
-	c->block = state_alloc(state, c->n * ENTRY_SIZE + ENTRY_SIZE);
+	c->block = state_alloc(state, (c->n + 2) * ENTRY_SIZE);
 	c->versions = state_alloc(state, c->n * sizeof(*c->versions));
 	if (c->block == NULL || c->versions == NULL) {
 		state_free(state, c->block);
@@ -81,7 +81,8 @@ churn_create(struct state *state, size_t len, uint64_t rate)
 		*c = (struct churn){ 0 };
 		return -ENOMEM;
 	}
-	c->table = (void *)((uintptr_t)c->block + ENTRY_SIZE / 2);
+	uintptr_t page = ((uintptr_t)c->block + ENTRY_SIZE - 1) & ~(uintptr_t)(ENTRY_SIZE - 1);
+	c->table = (void *)(page + ENTRY_SIZE / 2);
 	for (size_t i = 0; i < c->n; i++)
 		rewrite(c, i);
 	return 0;

@@ -20,7 +20,7 @@ struct churn_entry;
 /* In the arena. len 0: there is no table. */
 struct churn {
 	void *block;               /* what the arena gave */
-	struct churn_entry *table; /* half a page further */
+	struct churn_entry *table; /* in block, half a page off a page boundary */
 	uint64_t *versions;        /* of each entry */
 	size_t n;                  /* entries */
 	size_t next;               /* to be rewritten */
