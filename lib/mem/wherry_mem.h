@@ -27,15 +27,24 @@ struct wherry_arena;
 /** Any NUMA node. */
 #define WHERRY_NODE_ANY (-1)
 
-/** What kind of memory to make. Fields left 0 mean the default, but len and node are said. */
+/**
+ * What kind of memory to make. Fields left 0 mean the default, but len and node are
+ * said: node 0 is the first node. Start from WHERRY_REGION_OPTS_INIT to leave node out.
+ */
 struct wherry_region_opts {
 	const char *name; /**< for people: logs, /proc/PID/maps; NULL: "wherry" */
 	void *vaddr;      /**< where, a multiple of the page; NULL: anywhere */
-	size_t len;       /**< bytes; rounded up to whole pages */
+	size_t len;       /**< bytes; rounded up to whole pages of the size asked for */
 	size_t page;      /**< 4096, 2 MiB, 1 GiB; 0: 4096 */
-	int node;         /**< NUMA node, or WHERRY_NODE_ANY */
+	int node;         /**< NUMA node to prefer, or WHERRY_NODE_ANY */
 	bool page_strict; /**< fail with -ENOSPC rather than fall back to 4 KiB pages */
 };
+
+/** All defaults, on any node. */
+#define WHERRY_REGION_OPTS_INIT                          \
+	{                                                \
+		NULL, NULL, 0, 0, WHERRY_NODE_ANY, false \
+	}
 
 /** What a region turned out to be. */
 struct wherry_region_info {

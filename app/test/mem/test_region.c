@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* lib/mem: regions and nodes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <numaif.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fault_priv.h"
+#include "sys_priv.h"
+#include "test.h"
+#include "wherry_mem.h"
+
+#define MIB ((size_t)1 << 20)
+#define AT ((void *)(uintptr_t)0x510000000000)
+
+static struct wherry_region_info
+make(const struct wherry_region_opts *opts, struct wherry_region **ret_region)
+{
+	struct wherry_region_info info;
+
+	CHECK_EQ(wherry_region_create(opts, ret_region), 0);
+	wherry_region_get_info(*ret_region, &info);
+	return info;
+}
+
+TEST(mem_region_is_zeroed_and_where_it_was_wanted)
+{
+	struct wherry_region_opts opts = {
+		.name = "state", .vaddr = AT, .len = MIB + 1, .node = 0
+	};
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info = make(&opts, &region);
+	const char *bytes = info.vaddr;
+
+	CHECK(info.vaddr == AT);
+	CHECK_EQ(info.len, MIB + 4096);
+	CHECK_EQ(info.page, 4096);
+	CHECK_EQ(info.node, 0);
+	CHECK(info.reason == NULL);
+	CHECK(strcmp(info.name, "state") == 0);
+	for (size_t i = 0; i < info.len; i++)
+		CHECK_EQ(bytes[i], 0);
+	wherry_region_destroy(region);
+	wherry_region_destroy(NULL);
+}
+
+TEST(mem_region_is_populated)
+{
+	struct wherry_region_opts opts = WHERRY_REGION_OPTS_INIT;
+	struct wherry_region *region = NULL;
+	unsigned char here[16];
+	struct wherry_region_info info;
+
+	opts.len = sizeof(here) * 4096;
+	info = make(&opts, &region);
+	CHECK(strcmp(info.name, "wherry") == 0);
+	CHECK_EQ(info.node, WHERRY_NODE_ANY);
+	CHECK_EQ(mincore(info.vaddr, info.len, here), 0);
+	for (size_t i = 0; i < sizeof(here); i++)
+		CHECK((here[i] & 1) != 0);
+	wherry_region_destroy(region);
+}
+
+/* A second mapping of the fd sees the same bytes: devices write through one. */
+TEST(mem_region_fd_is_the_same_memory)
+{
+	struct wherry_region_opts opts = { .len = 8192, .node = WHERRY_NODE_ANY };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info = make(&opts, &region);
+	char *other = mmap(NULL, info.len, PROT_READ | PROT_WRITE, MAP_SHARED, info.fd, 0);
+
+	CHECK(other != MAP_FAILED);
+	other[5000] = 'x';
+	CHECK_EQ(((char *)info.vaddr)[5000], 'x');
+	munmap(other, info.len);
+	wherry_region_destroy(region);
+}
+
+TEST(mem_region_create_rejects_bad_options)
+{
+	struct wherry_region *region = NULL;
+	struct wherry_region_opts no_len = { .node = 0 };
+	struct wherry_region_opts huge = { .len = SIZE_MAX - 4095, .node = 0 };
+	struct wherry_region_opts page = { .len = MIB, .page = 8192, .node = 0 };
+	struct wherry_region_opts off = { .len = MIB, .vaddr = (char *)AT + 16, .node = 0 };
+	struct wherry_region_opts off2m = { .len = MIB, .vaddr = (char *)AT + MIB, .node = 0 };
+	struct wherry_region_opts node = { .len = MIB, .node = 1000 };
+
+	off2m.page = 2 * MIB;
+	CHECK_EQ(wherry_region_create(&no_len, &region), -EINVAL);
+	CHECK_EQ(wherry_region_create(&huge, &region), -EINVAL);
+	CHECK_EQ(wherry_region_create(&page, &region), -EINVAL);
+	CHECK_EQ(wherry_region_create(&off, &region), -EINVAL);
+	CHECK_EQ(wherry_region_create(&off2m, &region), -EINVAL);
+	CHECK_EQ(wherry_region_create(&node, &region), -EINVAL);
+	node.node = -2;
+	CHECK_EQ(wherry_region_create(&node, &region), -EINVAL);
+	CHECK(region == NULL);
+}
+
+TEST(mem_region_address_taken_is_refused_and_spared)
+{
+	struct wherry_region_opts opts = { .vaddr = AT, .len = MIB, .node = WHERRY_NODE_ANY };
+	struct wherry_region *region = NULL, *second = NULL;
+	struct wherry_region_info info = make(&opts, &region);
+
+	memset(info.vaddr, 7, 4096);
+	opts.vaddr = (char *)AT + MIB - 4096;
+	CHECK_EQ(wherry_region_create(&opts, &second), -EEXIST);
+	CHECK(second == NULL);
+	CHECK_EQ(((char *)info.vaddr)[4095], 7);
+	wherry_region_destroy(region);
+	CHECK_EQ(wherry_region_create(&opts, &second), 0);
+	wherry_region_destroy(second);
+}
+
+static unsigned int
+open_fds(void)
+{
+	unsigned int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+TEST(mem_region_create_failure_leaves_nothing)
+{
+	unsigned int fds = open_fds();
+
+	FOR_EACH_FAULT(nth) {
+		struct wherry_region_opts opts = { .vaddr = AT, .len = MIB, .node = 0 };
+		struct wherry_region *region = NULL;
+		int rc = wherry_region_create(&opts, &region);
+		unsigned char page;
+
+		wherry_fault_disarm();
+		CHECK(rc == 0 || rc == -ENOMEM);
+		CHECK((region != NULL) == (rc == 0));
+		wherry_region_destroy(region);
+		CHECK_EQ(mincore(AT, 4096, &page), -1); /* nothing is mapped there */
+		CHECK_EQ(open_fds(), fds);
+	}
+}
+
+/* A kernel without hugetlbfs memfds, so that a machine with hugepages behaves alike. */
+static int
+no_huge_memfd(const char *name, unsigned int flags)
+{
+	if ((flags & MFD_HUGETLB) != 0)
+		return -ENOENT;
+	return wherry_sys_kernel.memfd_create(name, flags);
+}
+
+static char heard[512];
+
+static void
+hear(void *ctx, enum wherry_log_level level, const char *area, const char *line)
+{
+	(void)ctx;
+	(void)level;
+	(void)area;
+	snprintf(heard, sizeof(heard), "%s", line);
+}
+
+static int
+create_without_hugepages(const struct wherry_region_opts *opts, struct wherry_region **ret_region)
+{
+	struct wherry_sys_calls calls = wherry_sys_kernel;
+	int rc;
+
+	calls.memfd_create = no_huge_memfd;
+	wherry_sys = &calls;
+	wherry_log_set(hear, NULL, WHERRY_LOG_WARN);
+	heard[0] = '\0';
+	rc = wherry_region_create(opts, ret_region);
+	wherry_log_set(NULL, NULL, WHERRY_LOG_ERR);
+	wherry_sys = &wherry_sys_kernel;
+	return rc;
+}
+
+TEST(mem_region_without_hugepages_falls_back_and_says_the_remedy)
+{
+	struct wherry_region_opts opts = { .vaddr = AT, .len = 3 * MIB, .page = 2 * MIB };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info;
+
+	opts.node = WHERRY_NODE_ANY;
+	CHECK_EQ(create_without_hugepages(&opts, &region), 0);
+	wherry_region_get_info(region, &info);
+	CHECK_EQ(info.page, 4096);
+	CHECK_EQ(info.len, 4 * MIB); /* as where there are hugepages */
+	CHECK(info.vaddr == AT);
+	CHECK(info.reason != NULL && strstr(info.reason, "echo ") != NULL);
+	CHECK(strstr(info.reason, "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+	CHECK(strstr(heard, info.reason) != NULL);
+	wherry_region_destroy(region);
+}
+
+TEST(mem_region_strict_page_is_refused_without_hugepages)
+{
+	struct wherry_region_opts opts = { .len = MIB, .page = 1024 * MIB, .page_strict = true };
+	struct wherry_region *region = NULL;
+
+	opts.node = WHERRY_NODE_ANY;
+	CHECK_EQ(create_without_hugepages(&opts, &region), -ENOSPC);
+	CHECK(region == NULL);
+	CHECK(strstr(heard, "hugepages-1048576kB/nr_hugepages") != NULL);
+}
+
+TEST(mem_region_nodes_are_what_the_machine_has)
+{
+	struct wherry_node nodes[64];
+	size_t n = wherry_nodes(nodes, 64);
+
+	CHECK(n >= 1 && n <= 64);
+	CHECK_EQ(wherry_nodes(NULL, 0), n);
+	for (size_t i = 0; i < n; i++) {
+		CHECK(nodes[i].free <= nodes[i].total);
+		CHECK(i == 0 || nodes[i].id > nodes[i - 1].id);
+	}
+	CHECK(nodes[0].total > 0);
+}
+
+TEST(mem_region_lies_on_its_node)
+{
+	struct wherry_region_opts opts = { .len = MIB };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info;
+	struct wherry_node node;
+	int at = -1, policy = -1;
+
+	wherry_nodes(&node, 1);
+	opts.node = node.id;
+	info = make(&opts, &region);
+	if (get_mempolicy(&at, NULL, 0, info.vaddr, MPOL_F_NODE | MPOL_F_ADDR) != 0 ||
+		get_mempolicy(&policy, NULL, 0, info.vaddr, MPOL_F_ADDR) != 0) {
+		wherry_region_destroy(region);
+		SKIP("this kernel has no NUMA policies");
+	}
+	CHECK_EQ(at, node.id);
+	CHECK_EQ(policy, MPOL_PREFERRED);
+	wherry_region_destroy(region);
+}
