@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The domain contract: creation by name, caps, devices coming and going. */
+#include <errno.h>
+#include <string.h>
+
+#include "rig.h"
+
+#define BASE UINT64_C(0x40000000)
+
+TEST(domain_create_refuses_names_it_does_not_know)
+{
+	struct wherry_domain *dom = NULL;
+	struct wherry_device *dev = NULL;
+
+	CHECK_EQ(wherry_domain_create("", &dom), -ENODEV);
+	CHECK_EQ(wherry_domain_create("sof", &dom), -ENODEV);
+	CHECK_EQ(wherry_domain_create("softer:iotlb=64", &dom), -ENODEV);
+	CHECK_EQ(wherry_device_open("ffff:ff:1f.7", &dev), -ENODEV);
+	CHECK_EQ(wherry_device_open("softer:a", &dev), -ENODEV);
+	CHECK(dom == NULL && dev == NULL);
+	wherry_domain_destroy(NULL);
+	wherry_device_close(NULL);
+}
+
+TEST_EACH(domain_caps_describe_what_can_be_done, backends, spec)
+{
+	uint64_t end = 0;
+	struct rig r;
+
+	rig_open(&r, spec);
+	CHECK(r.page >= 1 && r.caps.granule >= r.page && is_pow2(r.caps.granule));
+	CHECK(r.caps.n_usable >= 1);
+	for (size_t i = 0; i < r.caps.n_usable; i++) {
+		CHECK(r.caps.usable[i].len > 0 && r.caps.usable[i].iova >= end);
+		end = wherry_span_last(r.caps.usable[i]);
+	}
+	CHECK(r.caps.reason != NULL && *r.caps.reason != '\0');
+	CHECK(strncmp(spec, wherry_domain_backend(r.dom), strlen(wherry_domain_backend(r.dom))) ==
+		0);
+	rig_close(&r);
+}
+
+TEST_EACH(domain_destroy_unmaps_what_is_left, backends, spec)
+{
+	struct rig r;
+
+	rig_open(&r, spec);
+	rig_map(&r, BASE, 0, 8);
+	rig_map(&r, WHERRY_IOVA_ANY, 8, 8);
+	CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
+	rig_close(&r); /* the leak checker is the judge */
+}
+
+TEST_EACH(domain_device_is_in_one_domain_at_a_time, backends, spec)
+{
+	struct rig r, other;
+
+	rig_open(&r, spec);
+	rig_open(&other, spec);
+	CHECK_EQ(wherry_device_attach(r.dev[0], other.dom, NULL), -EBUSY);
+	CHECK_EQ(wherry_device_attach(r.dev[0], r.dom, NULL), -EBUSY);
+	rig_map(&r, BASE, 0, 1);
+	CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
+	wherry_device_detach(r.dev[0]);
+	wherry_device_detach(r.dev[0]); /* harmless */
+	CHECK_EQ(rig_poke(&r, 0, BASE, 2), -EFAULT);
+	CHECK_EQ(wherry_device_attach(r.dev[0], other.dom, NULL), 0);
+	CHECK_EQ(rig_poke(&r, 0, BASE, 3), -EFAULT); /* mapped in the first, cached there too */
+	CHECK_EQ(r.mem[0], 1);
+	wherry_device_detach(r.dev[0]);
+	CHECK_EQ(wherry_device_attach(r.dev[0], r.dom, NULL), 0);
+	CHECK_EQ(rig_poke(&r, 0, BASE, 4), 0);
+	rig_close(&r);
+	rig_close(&other);
+}
+
+TEST_EACH(domain_device_keeps_its_name, backends, spec)
+{
+	struct rig r;
+
+	rig_open(&r, spec);
+	CHECK(strcmp(wherry_device_name(r.dev[0]), wherry_device_name(r.dev[1])) != 0);
+	rig_close(&r);
+}
