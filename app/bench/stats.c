@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Medians, because a run that the scheduler disturbed should not count. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "result_priv.h"
+
+static int
+compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+struct summary
+summarize(const double *samples, unsigned int n)
+{
+	double sorted[RESULT_MAX_RUNS];
+	struct summary sum;
+
+	memcpy(sorted, samples, n * sizeof(*samples));
+	qsort(sorted, n, sizeof(*sorted), compare);
+	sum.median = n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+	sum.min = sorted[0];
+	sum.max = sorted[n - 1];
+	return sum;
+}
+
+bool
+ratio_to_baseline(const struct bench_result *result, const struct metric *m, double *ret_ratio)
+{
+	const struct metric *base = &result->metrics[0];
+	double ratios[RESULT_MAX_RUNS];
+
+	if (m == base || m->n != base->n || strcmp(m->unit, base->unit) != 0)
+		return false;
+	for (unsigned int i = 0; i < m->n; i++) {
+		if (base->samples[i] <= 0)
+			return false;
+		ratios[i] = m->samples[i] / base->samples[i];
+	}
+	*ret_ratio = summarize(ratios, m->n).median;
+	return true;
+}
+
+void
+bench_record(struct bench_result *result, const char *metric, const char *unit, double value)
+{
+	struct metric *m = result->metrics, *end = m + result->n_metrics;
+
+	while (m < end && strcmp(m->name, metric) != 0)
+		m++;
+	if (m == end) {
+		if (result->n_metrics == RESULT_MAX_METRICS)
+			abort(); /* a bench with more metrics than room for them */
+		result->n_metrics++;
+		*m = (struct metric){ .name = metric, .unit = unit };
+	}
+	if (m->n < RESULT_MAX_RUNS)
+		m->samples[m->n++] = value;
+}
