@@ -59,11 +59,18 @@ struct wherry_app;
 
 /** What the application adds to a migration. Every op may be NULL. */
 struct wherry_app_ops {
-	/** Destination: arenas are open and sound; look for what is needed. -errno: refuse it. */
+	/**
+	 * Destination: arenas are open and sound; look for what is needed. The source can
+	 * still go on, and receive queues are stopped: wherry_pktpool_adopt() belongs
+	 * here. -errno: refuse it.
+	 */
 	int (*verify)(void *ctx);
-	/** Destination, ports running: set pointers to code again. Then polling begins. */
+	/**
+	 * Destination, ports running: set pointers to code again, announce yourself. Then
+	 * polling begins. -errno: nobody runs, for the source has gone.
+	 */
 	int (*rebind)(void *ctx);
-	/** Source: about to be stopped for good, or for a failed try. Cores are parked. */
+	/** Source: about to be stopped for good, or for a failed try. Cores are parked, ports run. */
 	void (*parked)(void *ctx);
 	void *ctx; /**< handed to each */
 };
@@ -74,25 +81,39 @@ struct wherry_app_opts {
 	const char *control;        /**< control socket, NULL: by name */
 	const char *incoming;       /**< URI to listen on; NULL: serve at once */
 	const char *iommu;          /**< domain spec; NULL: the domain that is there, else "soft" */
-	unsigned int pollers;       /**< cores that call wherry_app_poll(); 0: 1 */
+	unsigned int pollers;       /**< cores that call wherry_app_poll(), exactly; 0: 1 */
 	enum wherry_cpu_source cpu; /**< how CPU writes are known */
 	unsigned int harvest_ms;    /**< harvest this often even without a migration; 0: no */
 	struct wherry_app_ops ops;  /**< copied */
 };
 
-/** After rte_eal_init. Errors as wherry_agent_create() and wherry_dpdk_domain_get(). */
+/**
+ * After rte_eal_init. Cores that poll already wait until wherry_app_start().
+ *
+ * Errors as wherry_agent_create(), wherry_tracker_create(), wherry_dpdk_domain_get().
+ */
 int wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_app)
 	WHERRY_MUST_CHECK;
-/** Stop what is under way and free; arenas and ports are stopped and closed by their owners. NULL is fine. */
+/**
+ * Stop what is under way, stop the ports, forget all memory and free. No core polls any
+ * more. Arenas of add_arena are gone; regions of add_region and ports stay, for their
+ * owners to destroy and close. NULL is fine.
+ */
 void wherry_app_destroy(struct wherry_app *app);
 /**
- * Memory that moves: made at @p opts->vaddr, mapped for devices at the same I/O address,
- * watched. Serving: a fresh arena in @p *ret_arena. Incoming: NULL until start has
- * returned, then the peer's; see wherry_app_arena().
+ * Memory that moves, before start: made at @p opts->vaddr, mapped for devices at the
+ * same I/O address, watched. Serving: a fresh arena in @p *ret_arena. Incoming: NULL;
+ * from ops.verify on wherry_app_arena() has the peer's.
+ *
+ * @retval -EINVAL no address
+ * @retval -EEXIST that name is taken; something else is mapped there, in the process or
+ *         in the domain
+ *
+ * Others as wherry_region_create(), wherry_domain_map_file(), wherry_watch_create().
  */
 int wherry_app_add_arena(struct wherry_app *app, const struct wherry_region_opts *opts,
 	struct wherry_arena **ret_arena) WHERRY_MUST_CHECK;
-/** The same for a region that is there already; it stays the caller's. */
+/** The same for a region that is there already; it stays the caller's and outlives the app. */
 int wherry_app_add_region(struct wherry_app *app, struct wherry_region *region) WHERRY_MUST_CHECK;
 /** The watch of the arena or region of that name, for filters and the like; NULL: none. */
 struct wherry_watch *wherry_app_watch(struct wherry_app *app, const char *name);
@@ -101,18 +122,24 @@ struct wherry_arena *wherry_app_arena(struct wherry_app *app, const char *name);
 /**
  * A port that moves: its MAC address, MTU, promiscuous and all-multicast mode and its
  * started state are restored at the destination; there its queues are configured and
- * it is started, but with receive queues deferred if the PMD can, until takeover.
+ * it is started before, but its receive queues are stopped until takeover, so that no
+ * frame is written where the peer's bytes arrive. A PMD that cannot stop a queue has
+ * its port started at takeover. All before start; configured, not started.
+ *
+ * @retval -ENODEV no such port
+ * @retval -EEXIST it was added
  */
 int wherry_app_add_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHECK;
 /**
- * Serving: start ports and answer the control socket. Incoming: do so, then wait for a
- * peer's state; 0: this process owns it now, -errno: it came to nothing, reason logged.
+ * Serving: start ports and answer the control socket; cores poll. Incoming: do so, then
+ * wait for a peer's state; 0: this process owns it now and cores poll; -errno: it came
+ * to nothing, reason logged, ports stopped. -ECANCELED: wherry_app_quit() was called.
  */
 int wherry_app_start(struct wherry_app *app) WHERRY_MUST_CHECK;
 /**
  * Once per burst loop: a core that is to be parked waits here, outside of every PMD.
  * False: leave the loop, another process runs now or the application is to end.
- * Costs one load when nothing is asked.
+ * Costs one load when nothing is asked; a core that waits sleeps.
  */
 bool wherry_app_poll(struct wherry_app *app);
 /** Readable when a core that sleeps should poll: add it to the set it sleeps on. */
@@ -129,7 +156,7 @@ struct wherry_pktpool;
 /** Shape of a pool of packet buffers. */
 struct wherry_pktpool_opts {
 	const char *name;    /**< of the mempool */
-	unsigned int mbufs;  /**< mbufs in the mempool, each with a buffer */
+	unsigned int mbufs;  /**< mbufs in the mempool, each with a buffer; best 2^n - 1 */
 	unsigned int spares; /**< buffers beyond those: how many can be kept at a time */
 	unsigned int
 		room; /**< bytes of a buffer, headroom included; a power of two up to 4096 divides pages evenly */
@@ -140,7 +167,13 @@ struct wherry_pktpool_opts {
 /**
  * A mempool for receive queues whose mbufs lie in EAL memory and whose data buffers lie
  * in an arena, so that received data can stay where the NIC wrote it and still move.
- * The mempool is usable for rx_queue_setup at once; buffers are bound later.
+ * The mempool is usable for rx_queue_setup at once; buffers are bound later, and until
+ * then all mbufs share one, whose content means nothing.
+ *
+ * @retval -EINVAL no name or mbufs; room is not more than the headroom, or over 65535;
+ *         a cache that rte_mempool refuses
+ * @retval -EEXIST a mempool has that name
+ * @retval -ENOMEM no memory
  */
 int wherry_pktpool_create(const struct wherry_pktpool_opts *opts, struct wherry_pktpool **ret_pool)
 	WHERRY_MUST_CHECK;
@@ -150,24 +183,30 @@ void wherry_pktpool_destroy(struct wherry_pktpool *pool);
 struct rte_mempool *wherry_pktpool_mempool(struct wherry_pktpool *pool);
 /**
  * Serving: make the buffers in @p arena and give one to each mbuf. The result goes into
- * the arena's state: what wherry_pktpool_adopt() takes. NULL: the arena is full.
+ * the arena's state: what wherry_pktpool_adopt() takes. NULL, and nothing has changed:
+ * the arena is full, or mbufs are in use (logged). Bind before queues of a PMD are set up
+ * or started that takes mbufs then.
  */
 void *wherry_pktpool_bind(struct wherry_pktpool *pool, struct wherry_arena *arena);
 /**
  * Destination: the buffers described by @p bound are in the arena that has come; give
  * each mbuf one that nobody keeps. No mbuf is in use, receive queues are stopped.
- * -EPROTO: it does not describe buffers of this pool's shape.
+ * Writes nothing to the arena. What the arena holds is not trusted.
+ *
+ * @retval -EPROTO it does not describe buffers of this pool's shape
+ * @retval -EBUSY mbufs are in use: the PMD holds on to those of a stopped queue
+ * @retval -ENOMEM no memory
  */
 int wherry_pktpool_adopt(struct wherry_pktpool *pool, struct wherry_arena *arena, void *bound)
 	WHERRY_MUST_CHECK;
 /**
  * Take the buffer of @p m out of the pool for good, with the data in it untouched, and
  * give the mbuf a spare. Returns the data's address, as rte_pktmbuf_mtod() was, or NULL
- * when no spare is left: then nothing has changed. Constant time, no lock: one core per
- * pool keeps and releases.
+ * when no spare is left or the mbuf is not of this pool: then nothing has changed. One
+ * segment, referenced once. Constant time, no lock: one core per pool keeps and releases.
  */
 void *wherry_pktpool_keep(struct wherry_pktpool *pool, struct rte_mbuf *m);
-/** Give a kept buffer back, by any address inside it. */
+/** Give a kept buffer back, by any address inside it; anything else is caught by an assertion. */
 void wherry_pktpool_release(struct wherry_pktpool *pool, const void *data);
 /** The filter to set on the arena's watch: buffers nobody keeps are worthless. ctx is the pool. */
 void wherry_pktpool_filter(void *pool, bool final, struct wherry_bitmap *worthless);
