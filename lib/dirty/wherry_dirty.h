@@ -34,8 +34,8 @@ enum wherry_cpu_source {
 	WHERRY_CPU_AUTO,     /**< the first of the following that this kernel has */
 	WHERRY_CPU_WP_ASYNC, /**< userfaultfd WP_ASYNC and PAGEMAP_SCAN: Linux 6.7 */
 	WHERRY_CPU_WP_SYNC,  /**< userfaultfd write-protect, a thread resolves faults: Linux 5.19 */
-	WHERRY_CPU_HASH,     /**< a hash per page, all pages read at each harvest */
-	WHERRY_CPU_NONE,     /**< not at all: somebody else knows */
+	WHERRY_CPU_HASH, /**< a hash per page, all pages read at each harvest; see wherry_watch_sent() */
+	WHERRY_CPU_NONE, /**< not at all: somebody else knows */
 };
 
 /** How a tracker works. Zero is the default for each field. */
@@ -45,20 +45,31 @@ struct wherry_tracker_opts {
 		period_ms; /**< harvest by itself this often while started; 0: on request only */
 };
 
-/** Make a tracker. -EOPNOTSUPP: this kernel lacks the CPU source asked for. */
+/**
+ * Make a tracker. Its threads, and that of start, run on the CPUs the caller may run on:
+ * do not call from a core that polls.
+ *
+ * @retval -EOPNOTSUPP this kernel lacks the CPU source asked for; the log says why
+ * @retval -EINVAL there is no such CPU source
+ * @retval -ENOMEM no memory
+ */
 int wherry_tracker_create(const struct wherry_tracker_opts *opts, struct wherry_tracker **ret_tr)
 	WHERRY_MUST_CHECK;
 /** Stop, forget all watches and free. NULL is fine. */
 void wherry_tracker_destroy(struct wherry_tracker *tr);
-/** The CPU source in use, and in @p ret_reason, if not NULL, why no better one. */
+/** The CPU source in use, and in @p ret_reason, if not NULL, why no better one; never NULL. */
 enum wherry_cpu_source wherry_tracker_cpu(const struct wherry_tracker *tr, const char **ret_reason);
 /** "wp-async", "wp-sync", "hash", "none", "auto". */
 const char *wherry_cpu_source_name(enum wherry_cpu_source source);
 
 /**
  * Watch @p len bytes at @p vaddr, both multiples of 4 KiB and of the memory's page
- * size; @p mem_page is that page size. Works while started, too.
+ * size; @p mem_page is that page size. Works while started, too. The memory stays mapped
+ * and is not discarded (madvise, hole punching) while it is watched.
  *
+ * @retval -EINVAL it is empty, or no whole number of pages; the page is no power of two
+ *         from 4 KiB to 1 GiB
+ * @retval -EOVERFLOW it reaches the end of the 64-bit space
  * @retval -EEXIST part of it is watched already
  * @retval -ENOMEM no memory
  * @retval -EFAULT the memory cannot be tracked by the CPU source
@@ -75,12 +86,16 @@ const char *wherry_watch_name(const struct wherry_watch *w);
 /**
  * Devices write the region through @p dom, which maps it at iova == virtual address
  * and outlives the watch. A domain whose caps say NONE or PERPETUAL makes every page
- * dirty at every harvest: unknown is never clean. -EEXIST: it was added before.
+ * dirty at every harvest: unknown is never clean. While started, all pages of the watch are pending once more.
+ *
+ * @retval -EEXIST it was added before
+ * @retval -EBUSY tracking is on in it by somebody else, who would take our bits
+ * @retval -ENOMEM no memory
  */
 int wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom) WHERRY_MUST_CHECK;
 /**
  * Count @p span dirty at every harvest: memory written where no source can see it,
- * as through another mapping of the same file.
+ * as through another mapping of the same file. -EINVAL: not in the watch.
  */
 int wherry_watch_always(struct wherry_watch *w, struct wherry_span span) WHERRY_MUST_CHECK;
 
@@ -95,23 +110,39 @@ void wherry_watch_set_filter(struct wherry_watch *w, wherry_filter_fn fn, void *
 
 /**
  * Begin: every page of every watch is pending, and from this call on no write is
- * missed. Tracking goes on in all domains. -EALREADY: it was started.
+ * missed. Tracking goes on in all domains.
+ *
+ * @retval -EALREADY it was started
+ * @retval -EBUSY tracking is on in a domain by somebody else, who would take our bits
+ * @retval -EFAULT memory of a watch is no longer there
+ * @retval -ENOMEM no memory
  */
 int wherry_tracker_start(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
 /** End tracking, forget what is pending, switch tracking off in all domains. */
 void wherry_tracker_stop(struct wherry_tracker *tr);
-/** Ask every source of every watch now. -EINVAL: not started. */
+/**
+ * Ask every source of every watch now. If one fails the others are asked all the same,
+ * and the first error is returned. -EINVAL: not started.
+ */
 int wherry_tracker_harvest(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
 
 /**
  * Move pending pages into @p into, which covers the watch with 4 KiB pages. Pages the
  * filter calls worthless stay pending, unless @p final: then they are dropped. A
- * page may be copied after this call has returned.
+ * page may be copied after this call has returned. -EINVAL: not started, or @p into
+ * does not cover the watch.
  */
 int wherry_watch_take(struct wherry_watch *w, bool final, struct wherry_bitmap *into)
 	WHERRY_MUST_CHECK;
 /** Make pages pending again, as when sending them failed. */
 void wherry_watch_give_back(struct wherry_watch *w, const struct wherry_bitmap *pages);
+/**
+ * Tell what was sent of taken pages: @p copy holds the bytes of the whole pages @p span,
+ * as the receiver will have them; call it in the order in which they are sent. Only
+ * WHERRY_CPU_HASH needs it, to compare later contents with; a page taken and not
+ * told is pending again at the next harvest. -EINVAL: not whole pages of the watch.
+ */
+int wherry_watch_sent(struct wherry_watch *w, struct wherry_span span, const void *copy);
 
 /** What one harvest of a watch learned. Counts are pages of 4 KiB. */
 struct wherry_watch_stats {
@@ -133,7 +164,10 @@ void wherry_watch_get_stats(const struct wherry_watch *w, struct wherry_watch_st
 /** How many pages would be pending @p seconds from now, if writing goes on as it does. */
 double wherry_watch_forecast(const struct wherry_watch *w, double seconds);
 
-/** Call @p fn for each watch, in the order of creation, until it returns not 0; returns that. */
+/**
+ * Call @p fn for each watch, in the order of creation, until it returns not 0; returns
+ * that. @p fn may destroy the watch it is given; nobody else may destroy one meanwhile.
+ */
 int wherry_tracker_each(
 	struct wherry_tracker *tr, int (*fn)(void *ctx, struct wherry_watch *w), void *ctx);
 
