@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "soft_hooks_priv.h"
 #include "soft_priv.h"
 
 /* Yields at first; then it is a section whose thread does not run, so sleep. */
@@ -74,6 +75,7 @@ soft_drain(struct soft_device *dev)
 	unsigned int old = __atomic_load_n(&dev->phase, __ATOMIC_RELAXED);
 
 	__atomic_store_n(&dev->phase, old ^ 1, __ATOMIC_SEQ_CST);
+	soft_hook(SOFT_DRAINING);
 	for (unsigned int i = 0; i < SOFT_SHARDS; i++)
 		for (unsigned int round = 0;
 			__atomic_load_n(&dev->shards[i].active[old], __ATOMIC_SEQ_CST) != 0;

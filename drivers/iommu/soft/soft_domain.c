@@ -230,7 +230,6 @@ fence(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 	if (wherry_fault("soft.fence"))
 		return -ENOMEM;
 	edit_units(dom, span, &edit, sink);
-	soft_hook(SOFT_FENCED);
 	return 0;
 }
 

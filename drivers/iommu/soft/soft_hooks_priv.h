@@ -12,8 +12,8 @@ enum soft_moment {
 	SOFT_WALKED,     /* device: entry read, D not yet set */
 	SOFT_TRANSLATED, /* device: A and D are set, data not yet moved */
 	SOFT_MOVED,      /* device: data moved, section not yet left */
-	SOFT_UNMAPPING,  /* unmap: dirty bits were read, no entry is cleared yet */
-	SOFT_FENCED,     /* exact unmap: write-protected and drained */
+	SOFT_DRAINING,   /* entries were changed, the wait for sections begins */
+	SOFT_UNMAPPING,  /* dirty bits were read, no entry is cleared yet */
 };
 
 #ifdef WHERRY_TEST_HOOKS
