@@ -66,7 +66,8 @@ struct wherry_watch {
 	TAILQ_ENTRY(wherry_watch) next;
 	struct wherry_tracker *tr;
 	struct wherry_span span;
-	uint64_t id; /* ascending */
+	uint64_t mem_page; /* bytes */
+	uint64_t id;       /* ascending */
 	char *name;
 
 	struct cpu_area *area;

@@ -107,6 +107,15 @@ wherry_watch_set_filter(struct wherry_watch *w, wherry_filter_fn fn, void *ctx)
 	wherry_mutex_unlock(&w->take_lock);
 }
 
+void
+wherry_watch_worthless(struct wherry_watch *w, bool final, struct wherry_bitmap *worthless)
+{
+	wherry_mutex_lock(&w->take_lock);
+	if (w->filter != NULL)
+		w->filter(w->filter_ctx, final, worthless);
+	wherry_mutex_unlock(&w->take_lock);
+}
+
 static uint64_t
 footprint_locked(const struct wherry_watch *w) WHERRY_REQUIRES(&w->lock)
 {

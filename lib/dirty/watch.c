@@ -122,6 +122,7 @@ wherry_watch_create(struct wherry_tracker *tr, const char *name, struct wherry_s
 	rc = watch_alloc(tr, name, span, &w);
 	if (rc != 0)
 		return rc;
+	w->mem_page = mem_page;
 	wherry_mutex_lock(&tr->lock);
 	rc = watch_insert_locked(tr, w, mem_page);
 	wherry_mutex_unlock(&tr->lock);
@@ -163,6 +164,12 @@ const char *
 wherry_watch_name(const struct wherry_watch *w)
 {
 	return w->name;
+}
+
+uint64_t
+wherry_watch_page(const struct wherry_watch *w)
+{
+	return w->mem_page;
 }
 
 /* What devices wrote before is unknown, so once more every page is pending. */

@@ -82,6 +82,8 @@ void wherry_watch_destroy(struct wherry_watch *w);
 struct wherry_span wherry_watch_span(const struct wherry_watch *w);
 /** The name that create was given. */
 const char *wherry_watch_name(const struct wherry_watch *w);
+/** The size of the memory's own pages that create was given. */
+uint64_t wherry_watch_page(const struct wherry_watch *w);
 
 /**
  * Devices write the region through @p dom, which maps it at iova == virtual address
@@ -107,6 +109,8 @@ int wherry_watch_always(struct wherry_watch *w, struct wherry_span span) WHERRY_
 typedef void (*wherry_filter_fn)(void *ctx, bool final, struct wherry_bitmap *worthless);
 /** Ask @p fn at each take; NULL: nothing is worthless. */
 void wherry_watch_set_filter(struct wherry_watch *w, wherry_filter_fn fn, void *ctx);
+/** Ask it now: mark what is worthless in @p worthless, which is clean; without a filter nothing. */
+void wherry_watch_worthless(struct wherry_watch *w, bool final, struct wherry_bitmap *worthless);
 
 /**
  * Begin: every page of every watch is pending, and from this call on no write is
