@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "fault_priv.h"
+#include "pair.h"
+#include "test.h"
+
+static const char *const region_names[PAIR_REGIONS] = { "arena", "table" };
+
+static void
+sleep_us(unsigned int us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
+
+	nanosleep(&ts, NULL);
+}
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t
+pair_hash(const struct pair *pair)
+{
+	uint64_t hash = 0;
+
+	for (int i = 0; i < PAIR_REGIONS; i++) {
+		const uint8_t *p = pair->mem[i];
+		size_t skip = i == 0 && pair->opts.filter ? 16 * PAIR_PAGE : 0;
+
+		hash = XXH3_64bits_withSeed(p + skip, pair->len[i] - skip, hash);
+	}
+	return hash;
+}
+
+/* ---- both sides ---- */
+
+static void
+filter(void *ctx, bool final, struct wherry_bitmap *worthless)
+{
+	struct pair *pair = ctx;
+
+	(void) final;
+	wherry_bitmap_mark(worthless,
+		(struct wherry_span){
+			(uint64_t)(uintptr_t)pair->mem[0] + 8 * PAIR_PAGE, 8 * PAIR_PAGE });
+}
+
+static int
+make_watches(struct pair *pair, const char *first_name, size_t less)
+{
+	struct wherry_tracker_opts opts = { .cpu = WHERRY_CPU_AUTO };
+	int rc = wherry_tracker_create(&opts, &pair->tracker);
+
+	for (int i = 0; rc == 0 && i < PAIR_REGIONS; i++) {
+		struct wherry_span span = { .iova = (uint64_t)(uintptr_t)pair->mem[i],
+			.len = pair->len[i] - (i == 0 ? less : 0) };
+
+		rc = wherry_watch_create(pair->tracker,
+			i == 0 && first_name != NULL ? first_name : region_names[i], span,
+			PAIR_PAGE, &pair->watches[i]);
+	}
+	if (rc == 0 && pair->opts.filter)
+		wherry_watch_set_filter(pair->watches[0], filter, pair);
+	return rc;
+}
+
+static void
+drop_watches(struct pair *pair)
+{
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		wherry_watch_destroy(pair->watches[i]);
+	wherry_tracker_destroy(pair->tracker);
+}
+
+/* ---- the destination: runs in the child ---- */
+
+static int
+section_check(void *ctx, const void *buf, size_t len)
+{
+	struct pair *pair = ctx;
+
+	(void)buf;
+	(void)len;
+	return pair->opts.dest_check_rc;
+}
+
+static int
+section_load(void *ctx, const void *buf, size_t len)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->loads++;
+	memcpy(pair->shared->section, buf,
+		len < sizeof(pair->shared->section) ? len : sizeof(pair->shared->section) - 1);
+	return pair->opts.dest_load_rc;
+}
+
+static int
+dest_verify(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->verifies++;
+	return pair->opts.dest_verify_rc;
+}
+
+static int
+dest_takeover(void *ctx, uint64_t *ret_first_burst_ns)
+{
+	struct pair *pair = ctx;
+
+	sleep_us(pair->opts.dest_takeover_ms * 1000);
+	pair->shared->takeovers++;
+	*ret_first_burst_ns = now_ns();
+	return pair->opts.dest_takeover_rc;
+}
+
+static void
+dest_discard(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->discards++;
+}
+
+static int
+never_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
+{
+	(void)ctx;
+	(void)ret_last_burst_ns;
+	return -EPERM;
+}
+
+static void
+child_log(void *ctx, enum wherry_log_level level, const char *area, const char *line)
+{
+	struct pair_shared *shared = ctx;
+	size_t at = strlen(shared->log);
+
+	(void)level;
+	snprintf(shared->log + at, sizeof(shared->log) - at, "%s: %s\n", area, line);
+}
+
+static int
+dest_create(struct pair *pair)
+{
+	struct wherry_agent_ops ops = { .quiesce = never_quiesce,
+		.verify = dest_verify,
+		.takeover = dest_takeover,
+		.discard = dest_discard,
+		.ctx = pair };
+	struct wherry_section section = { .name = "port0",
+		.version =
+			pair->opts.dest_section_version != 0 ? pair->opts.dest_section_version : 1,
+		.check = section_check,
+		.load = section_load,
+		.ctx = pair };
+	char control[160];
+	struct wherry_agent_opts opts = { .name = "test",
+		.control = control,
+		.incoming = pair->dest_uri,
+		.tracker = pair->tracker,
+		.ops = &ops };
+	int rc;
+
+	snprintf(control, sizeof(control), "%s.dest", pair->control);
+	rc = wherry_agent_create(&opts, &pair->agent);
+	if (rc == 0)
+		rc = wherry_agent_add_section(pair->agent, &section);
+	return rc == 0 ? wherry_agent_start(pair->agent) : rc;
+}
+
+static void
+child_main(struct pair *pair)
+{
+	int rc;
+
+	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
+	rc = make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);
+	if (rc == 0)
+		rc = dest_create(pair);
+	if (rc != 0) {
+		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "start: %s",
+			strerror(-rc));
+		_exit(1);
+	}
+	if (pair->opts.dest_fault != 0)
+		wherry_fault_arm(pair->opts.dest_fault);
+	__atomic_store_n(&pair->shared->listening, 1, __ATOMIC_RELEASE);
+	pair->shared->wait_rc = wherry_agent_wait(pair->agent);
+	wherry_agent_get_status(pair->agent, &pair->shared->status);
+	pair->shared->hash = pair_hash(pair);
+	if (wherry_fault_fired() != NULL)
+		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "fault %s",
+			wherry_fault_fired());
+	wherry_fault_disarm();
+	wherry_agent_destroy(pair->agent);
+	drop_watches(pair);
+	_exit(0);
+}
+
+/* ---- the source ---- */
+
+static void *
+writer_main(void *arg)
+{
+	struct pair *pair = arg;
+	uint64_t x = 88172645463325252u;
+
+	while (!__atomic_load_n(&pair->stop, __ATOMIC_ACQUIRE)) {
+		if (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 0) {
+			__atomic_store_n(&pair->pause, 2, __ATOMIC_RELEASE);
+			sleep_us(200);
+			continue;
+		}
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		pair->mem[0][x % pair->len[0]]++;
+		pair->mem[1][(x >> 20) % pair->len[1]] ^= 1;
+		__atomic_fetch_add(&pair->writes, 1, __ATOMIC_RELAXED);
+		if (pair->opts.writer_us != 0)
+			sleep_us(pair->opts.writer_us);
+	}
+	return NULL;
+}
+
+static int
+source_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
+{
+	struct pair *pair = ctx;
+
+	pair->quiesces++;
+	sleep_us(pair->opts.quiesce_ms * 1000);
+	if (pair->opts.quiesce_rc != 0)
+		return pair->opts.quiesce_rc;
+	if (pair->writing) {
+		__atomic_store_n(&pair->pause, 1, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 2)
+			sleep_us(50);
+	}
+	*ret_last_burst_ns = now_ns();
+	return 0;
+}
+
+static void
+source_resume(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->resumes++;
+	__atomic_store_n(&pair->pause, 0, __ATOMIC_RELEASE);
+}
+
+static void
+source_released(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	__atomic_fetch_add(&pair->releases, 1, __ATOMIC_RELEASE);
+}
+
+static int
+never_takeover(void *ctx, uint64_t *ret_first_burst_ns)
+{
+	(void)ctx;
+	(void)ret_first_burst_ns;
+	return -EPERM;
+}
+
+static int
+section_save(void *ctx, void *buf, size_t cap)
+{
+	struct pair *pair = ctx;
+
+	return snprintf(buf, cap, "quiesced %u", pair->quiesces);
+}
+
+static void
+source_create(struct pair *pair)
+{
+	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
+		.resume = source_resume,
+		.released = source_released,
+		.takeover = never_takeover,
+		.ctx = pair };
+	struct wherry_section section = {
+		.name = "port0", .version = 1, .save = section_save, .ctx = pair
+	};
+	struct wherry_agent_opts opts = { .name = "test", .control = pair->control, .ops = &ops };
+
+	CHECK_EQ(make_watches(pair, NULL, 0), 0);
+	opts.tracker = pair->tracker;
+	CHECK_EQ(wherry_agent_create(&opts, &pair->agent), 0);
+	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), 0);
+	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), -EEXIST);
+	CHECK_EQ(wherry_agent_start(pair->agent), 0);
+}
+
+/* A port that was free a moment ago. */
+static unsigned int
+free_port(void)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(in);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK_EQ(bind(fd, (struct sockaddr *)&in, len), 0);
+	CHECK_EQ(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	close(fd);
+	return ntohs(in.sin_port);
+}
+
+static void
+name_everything(struct pair *pair)
+{
+	static unsigned int n;
+	char base[64];
+
+	snprintf(base, sizeof(base), "/tmp/wherry-test-%d-%u", (int)getpid(), n++);
+	snprintf(pair->control, sizeof(pair->control), "%s.control", base);
+	if (pair->opts.tcp)
+		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "tcp:127.0.0.1:%u", free_port());
+	else
+		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "unix:%s.dest", base);
+	memcpy(pair->uri, pair->dest_uri, sizeof(pair->uri));
+	if (pair->opts.plan.kind != PROXY_NONE)
+		snprintf(pair->uri, sizeof(pair->uri), "unix:%s.proxy", base);
+}
+
+static void *
+map(size_t len, int flags)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	return p;
+}
+
+/* Every third page holds zeroes, the others something. */
+static void
+fill(struct pair *pair)
+{
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		for (size_t page = 0; page < pair->len[i] / PAIR_PAGE; page++)
+			if (page % 3 != 0)
+				memset(pair->mem[i] + page * PAIR_PAGE, (int)(1 + page % 250),
+					PAIR_PAGE);
+}
+
+static void
+start_child(struct pair *pair)
+{
+	uint64_t end = now_ns() + 10000000000u;
+
+	fflush(stdout);
+	pair->child = fork();
+	CHECK(pair->child >= 0);
+	if (pair->child == 0)
+		child_main(pair);
+	while (!__atomic_load_n(&pair->shared->listening, __ATOMIC_ACQUIRE)) {
+		if (waitpid(pair->child, &pair->status, WNOHANG) == pair->child)
+			FAIL("the destination ended: %s", pair->shared->trouble);
+		CHECK(now_ns() < end);
+		sleep_us(500);
+	}
+}
+
+struct pair *
+pair_create(const struct pair_opts *opts)
+{
+	struct pair *pair = calloc(1, sizeof(*pair));
+
+	CHECK(pair != NULL);
+	pair->opts = *opts;
+	pair->status = -1;
+	pair->len[0] = opts->len != 0 ? opts->len : 4u << 20;
+	pair->len[1] = 64 * PAIR_PAGE;
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		pair->mem[i] = map(pair->len[i], MAP_PRIVATE);
+	pair->shared = map(sizeof(*pair->shared), MAP_SHARED);
+	name_everything(pair);
+	if (!opts->no_dest)
+		start_child(pair);
+	fill(pair);
+	if (opts->plan.kind != PROXY_NONE)
+		pair->proxy = proxy_create(pair->uri + 5, pair->dest_uri + 5, &opts->plan);
+	source_create(pair);
+	if (opts->writer) {
+		CHECK_EQ(pthread_create(&pair->writer, NULL, writer_main, pair), 0);
+		pair->writing = true;
+	}
+	return pair;
+}
+
+void
+pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status)
+{
+	uint64_t end = now_ns() + 20000000000u;
+
+	for (;;) {
+		wherry_agent_get_status(pair->agent, ret_status);
+		if (ret_status->state == state || ret_status->state == WHERRY_STATE_RELEASED ||
+			ret_status->state == WHERRY_STATE_UNKNOWN ||
+			ret_status->state == WHERRY_STATE_SERVING)
+			break;
+		CHECK(now_ns() < end);
+		sleep_us(300);
+	}
+}
+
+void
+pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
+	struct wherry_status *ret_status)
+{
+	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, params), 0);
+	pair_wait(pair, WHERRY_STATE_RELEASED, ret_status);
+}
+
+void
+pair_reap(struct pair *pair)
+{
+	uint64_t end = now_ns() + 20000000000u;
+
+	while (pair->status == -1) {
+		if (waitpid(pair->child, &pair->status, WNOHANG) == pair->child)
+			break;
+		pair->status = -1;
+		CHECK(now_ns() < end);
+		sleep_us(500);
+	}
+	if (pair->status != 0)
+		FAIL("the destination's process ended with %#x: %s", (unsigned int)pair->status,
+			pair->shared->trouble);
+}
+
+void
+pair_check_moved(struct pair *pair, const struct wherry_status *status)
+{
+	if (status->state != WHERRY_STATE_RELEASED)
+		FAIL("%s: %s", wherry_state_name(status->state), status->reason);
+	pair_reap(pair);
+	CHECK_EQ(pair->shared->wait_rc, 0);
+	CHECK_EQ(pair->shared->status.state, WHERRY_STATE_SERVING);
+	CHECK_EQ(pair->shared->takeovers, 1);
+	CHECK_EQ(pair->shared->discards, 0);
+	CHECK_EQ(pair->quiesces, 1);
+	CHECK_EQ(pair->resumes, 0);
+	while (__atomic_load_n(&pair->releases, __ATOMIC_ACQUIRE) == 0)
+		sleep_us(100);
+	CHECK(pair->shared->hash == pair_hash(pair));
+}
+
+void
+pair_check_stayed(struct pair *pair, const struct wherry_status *status)
+{
+	uint64_t before = __atomic_load_n(&pair->writes, __ATOMIC_RELAXED);
+
+	CHECK_EQ(status->state, WHERRY_STATE_SERVING);
+	CHECK(status->reason[0] != '\0');
+	pair_reap(pair);
+	CHECK(pair->shared->wait_rc < 0);
+	CHECK_EQ(pair->shared->status.state, WHERRY_STATE_FAILED);
+	CHECK(pair->shared->status.reason[0] != '\0');
+	CHECK_EQ(pair->shared->takeovers, 0);
+	CHECK_EQ(pair->shared->discards, 1);
+	CHECK_EQ(pair->releases, 0);
+	CHECK_EQ(pair->resumes, pair->quiesces);
+	for (int i = 0; pair->writing && i < 1000; i++) {
+		if (__atomic_load_n(&pair->writes, __ATOMIC_RELAXED) != before)
+			return;
+		sleep_us(1000);
+	}
+	CHECK(!pair->writing); /* else it stands still */
+}
+
+void
+pair_destroy(struct pair *pair)
+{
+	wherry_agent_destroy(pair->agent);
+	if (pair->writing) {
+		__atomic_store_n(&pair->stop, 1, __ATOMIC_RELEASE);
+		pthread_join(pair->writer, NULL);
+	}
+	if (pair->child > 0 && pair->status == -1)
+		pair_reap(pair);
+	drop_watches(pair);
+	proxy_destroy(pair->proxy);
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		munmap(pair->mem[i], pair->len[i]);
+	munmap(pair->shared, sizeof(*pair->shared));
+	free(pair);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PAIR_H
+#define PAIR_H
+
+/*
+ * Two processes and a migration between them: the test is the source, a forked child the
+ * destination, with its own copy of the same memory at the same address. What the child
+ * comes to know stands in shared memory; it never uses CHECK.
+ *
+ *	struct pair *pair = pair_create(&opts);
+ *	... pair_migrate(pair, &params, &status) ...
+ *	pair_destroy(pair);
+ */
+
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "proxy.h"
+#include "wherry_migrate.h"
+
+#define PAIR_REGIONS 2
+#define PAIR_PAGE 4096u
+
+/* How the pair is unlike the ordinary. Zeroes are ordinary. */
+struct pair_opts {
+	bool tcp;                /* tcp:127.0.0.1:PORT, not unix: */
+	size_t len;              /* of the first region; 0: 4 MiB */
+	bool writer;             /* a thread writes all the time until quiesced */
+	unsigned int writer_us;  /* pause between its writes */
+	bool filter;             /* pages from 8 to 15 of the first region are worthless */
+	struct proxy_plan plan;  /* the proxy stands in between if its kind is not none */
+	unsigned int dest_fault; /* the child's nth fault point fails */
+	/* what the destination is given differently */
+	const char *dest_region_name;
+	size_t dest_less; /* its first region is so much shorter */
+	unsigned int dest_section_version;
+	int dest_check_rc, dest_load_rc, dest_verify_rc, dest_takeover_rc;
+	unsigned int dest_takeover_ms;
+	int quiesce_rc;
+	unsigned int quiesce_ms;
+	bool no_dest; /* nobody listens */
+};
+
+/* What the child has come to know; the parent reads it when the child is gone. */
+struct pair_shared {
+	int listening;
+	int wait_rc;
+	struct wherry_status status;
+	uint64_t hash; /* of its memory at the end */
+	unsigned int verifies, takeovers, discards, loads;
+	char section[32]; /* as loaded */
+	char log[4096];   /* its warnings and errors */
+	char trouble[256];
+};
+
+struct pair {
+	struct pair_opts opts;
+	uint8_t *mem[PAIR_REGIONS];
+	size_t len[PAIR_REGIONS];
+	struct pair_shared *shared;
+	char dest_uri[128], uri[128], control[128];
+	pid_t child;
+	int status; /* of the child; -1: it has not been waited for */
+	struct proxy *proxy;
+	struct wherry_tracker *tracker;
+	struct wherry_watch *watches[PAIR_REGIONS];
+	struct wherry_agent *agent;
+	/* the writer */
+	pthread_t writer;
+	bool writing;       /* the thread exists */
+	unsigned int stop;  /* atomic: the thread is to end */
+	unsigned int pause; /* atomic: 1: stand still; 2: it does */
+	uint64_t writes;    /* atomic */
+	/* what the source's ops were asked */
+	unsigned int quiesces, resumes, releases;
+};
+
+struct pair *pair_create(const struct pair_opts *opts);
+/* Migrate and wait until the source's side is at rest. */
+void pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
+	struct wherry_status *ret_status);
+/* Until the agent's state is at rest, or state; fails the test after 20 seconds. */
+void pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status);
+/* Until the child is gone; it must have done what it was told. */
+void pair_reap(struct pair *pair);
+/* Of our memory, as pair_shared.hash. */
+uint64_t pair_hash(const struct pair *pair);
+/* The migration has come through: content equal, one owner. */
+void pair_check_moved(struct pair *pair, const struct wherry_status *status);
+/* It has come to nothing: the source serves, the destination has said why. */
+void pair_check_stayed(struct pair *pair, const struct wherry_status *status);
+void pair_destroy(struct pair *pair);
+
+#endif /* PAIR_H */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PROXY_H
+#define PROXY_H
+
+/*
+ * Stands between source and destination, on Unix sockets, and does one bad thing: to
+ * the nth record of a type that comes by in one direction, or of any type.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum proxy_kind {
+	PROXY_NONE,
+	PROXY_CORRUPT, /* flip a bit of it */
+	PROXY_CLOSE,   /* close both connections instead of passing it on */
+	PROXY_SILENT,  /* from now on nothing passes */
+	PROXY_CUT,     /* pass half of it on, then close */
+	PROXY_SWALLOW, /* leave it out */
+};
+
+struct proxy_plan {
+	enum proxy_kind kind;
+	bool back;         /* from destination to source */
+	unsigned int type; /* enum wherry_record_type; 0: any */
+	unsigned int nth;  /* from 0 */
+};
+
+struct proxy;
+
+/* Listens on path, connects to the destination's path when somebody comes. */
+struct proxy *proxy_create(const char *path, const char *dest_path, const struct proxy_plan *plan);
+/* Has it done it? */
+bool proxy_struck(const struct proxy *proxy);
+/* Records of each direction passed so far. */
+unsigned int proxy_passed(const struct proxy *proxy, bool back);
+void proxy_destroy(struct proxy *proxy);
+
+#endif /* PROXY_H */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef AGENT_PRIV_H
+#define AGENT_PRIV_H
+
+/*
+ * The agent and its two threads. The worker runs what blocks: one migration as source
+ * or destination at a time, and calls the ops. The control thread answers the socket.
+ * They share what stands under the lock, and two eventfds: cancel_fd ends whatever the
+ * worker waits for, notify_fd tells the control thread that there is news.
+ *
+ * Lock order: agent.tracker_lock, then the tracker's own; agent.lock is a leaf, never
+ * held while an op, the tracker or the network is waited for.
+ */
+
+#include <pthread.h>
+
+#include "base_priv.h"
+#include "reason_priv.h"
+#include "states_priv.h"
+#include "uri_priv.h"
+#include "wherry_migrate.h"
+
+#define MIG_ROUNDS_MAX 1000u
+#define MIG_SECTIONS_MAX 32u
+#define MIG_SECTION_BYTES (64u * 1024) /* the most a section may be */
+
+enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST };
+
+struct mig_control;
+
+struct wherry_agent {
+	/* set by create and add_section, constant once started */
+	char *name;
+	char *control_path;
+	char *incoming; /* NULL: serving */
+	struct wherry_tracker *tracker;
+	struct wherry_agent_ops ops;
+	struct wherry_section sections[MIG_SECTIONS_MAX];
+	unsigned int n_sections;
+	int listen_fd; /* of incoming; -1: none, or its peer has come */
+	int cancel_fd, notify_fd;
+	struct mig_control *control;
+	pthread_t worker;
+	bool started;
+
+	struct wherry_mutex lock;
+	pthread_cond_t changed; /* job, quit or status */
+	/* all under lock */
+	enum mig_job job;
+	bool quit;
+	bool cancelled; /* somebody wants it to end; cancel_fd is readable */
+	bool gate;      /* closed: COMMIT or READY is about to be sent, too late to cancel */
+	bool owner;     /* the last migration, if any, left the state here */
+	bool dest_over; /* incoming: it owns the state, or gave up */
+	int result;     /* of the destination, for wait */
+	struct mig_uri uri;
+	struct wherry_migrate_params params;
+	struct wherry_status status;
+	uint64_t begun;       /* when migrate was called, ns */
+	uint64_t round_total; /* pages the round under way has to handle */
+	uint64_t round_done;  /* of which handled */
+	uint64_t migrations;  /* begun so far: tells clients an old end from a new one */
+	bool ended;           /* the latest is over, its end can be told */
+	bool clock_shared;    /* blackout was read off one clock */
+	struct wherry_round rounds[MIG_ROUNDS_MAX + 1]; /* status.rounds of them */
+
+	struct wherry_mutex tracker_lock;
+	/* all under tracker_lock */
+	unsigned int tracker_users;
+	bool tracker_ours; /* we started it, so we stop it */
+};
+
+/* Move on to a state. -ECANCELED: somebody wants it to end; nothing has changed. */
+int mig_agent_move(struct wherry_agent *agent, enum wherry_state to);
+/* Nobody can cancel any more. -ECANCELED: somebody was faster. */
+int mig_agent_close_gate(struct wherry_agent *agent);
+/* Where a failure leads from here. */
+enum wherry_state mig_agent_on_failure(struct wherry_agent *agent);
+
+/* How a migration ended. */
+struct mig_outcome {
+	int rc;                 /* 0, or why not */
+	enum wherry_state done; /* where success leads */
+	const char *reason;     /* for people; of a failure */
+	uint64_t blackout_ns;   /* 0: there was none, or it is not known here */
+	bool clock_shared;
+};
+/* It is over: state, reason and all change at once, and clients are told. */
+void mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome);
+/* A round is done, or has a forecast now: the last entry of rounds, or a new one. */
+void mig_agent_set_round(struct wherry_agent *agent, const struct wherry_round *round);
+/* So many pages were never sent because they are worthless. */
+void mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages);
+/* How far the round under way is. */
+void mig_agent_set_progress(
+	struct wherry_agent *agent, uint64_t done_pages, uint64_t total_pages, uint64_t bytes_sent);
+/* So much memory is under watch. */
+void mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes);
+/* A peer has come, no other is wanted. */
+void mig_agent_close_listener(struct wherry_agent *agent);
+/* Wake the control thread. */
+void mig_agent_notify(struct wherry_agent *agent);
+
+/*
+ * Tracking goes on while somebody wants it. *ret_fresh: it went on just now, so that
+ * all pages are pending. Put switches off what get switched on.
+ */
+int mig_agent_tracker_get(struct wherry_agent *agent, bool *ret_fresh);
+void mig_agent_tracker_put(struct wherry_agent *agent);
+
+/* The worker's two jobs, from their first state to their last. */
+void mig_source_run(struct wherry_agent *agent);
+void mig_dest_run(struct wherry_agent *agent);
+
+/* control.c */
+int mig_control_create(
+	struct wherry_agent *agent, const char *path, struct mig_control **ret_control);
+int mig_control_start(struct mig_control *control);
+void mig_control_stop(struct mig_control *control);    /* undoes start */
+void mig_control_destroy(struct mig_control *control); /* tells clients what they wait for */
+
+#endif /* AGENT_PRIV_H */

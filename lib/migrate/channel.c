@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sending writes what the socket takes, in pieces no longer than 20 ms of the bandwidth
+ * limit, and waits for room or for the peer's bytes, whichever comes first. The record
+ * that was met while sending is kept for the next receive; only one can be, and while it
+ * is, nothing more is read: the peer's own timeout stands behind that.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base_priv.h"
+#include "channel_priv.h"
+#include "socket_priv.h"
+
+#define DEFAULT_TIMEOUT_MS 10000
+#define PACE_NS UINT64_C(20000000)
+#define LINGER_MS 1000 /* how long an abort waits for the peer to read it */
+
+struct mig_channel {
+	int fd, cancel_fd;
+	unsigned int timeout_ms;
+	uint64_t bandwidth;
+	uint64_t due;     /* when the next byte may be sent, ns; 0: now */
+	uint64_t number;  /* of the next record sent */
+	uint64_t sent;    /* bytes */
+	uint64_t heard;   /* when the peer's last byte came, or was waited for from, ns */
+	bool kept_is_set; /* kept has not been received yet */
+	bool is_wherry;
+	struct wherry_record kept;
+	uint8_t *rest; /* of a record that was given up half-way: abort has to end it */
+	size_t rest_len;
+	struct wherry_decoder *dec;
+	struct mig_reason reason;
+};
+
+int
+mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch)
+{
+	struct mig_channel *ch = wherry_fault("channel.alloc") ? NULL : calloc(1, sizeof(*ch));
+	int rc = ch == NULL ? -ENOMEM : wherry_decoder_create(&ch->dec);
+
+	if (rc != 0)
+		goto close;
+	ch->fd = fd;
+	ch->cancel_fd = cancel_fd;
+	ch->timeout_ms = DEFAULT_TIMEOUT_MS;
+	*ret_ch = ch;
+	return 0;
+close:
+	close(fd);
+	free(ch);
+	return rc;
+}
+
+void
+mig_channel_destroy(struct mig_channel *ch)
+{
+	if (ch == NULL)
+		return;
+	close(ch->fd);
+	wherry_decoder_destroy(ch->dec);
+	free(ch->rest);
+	free(ch);
+}
+
+void
+mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms)
+{
+	ch->timeout_ms = ms;
+}
+
+void
+mig_channel_set_bandwidth(struct mig_channel *ch, uint64_t bandwidth)
+{
+	ch->bandwidth = bandwidth;
+}
+
+void
+mig_channel_ignore_cancel(struct mig_channel *ch)
+{
+	ch->cancel_fd = -1;
+}
+
+const char *
+mig_channel_reason(const struct mig_channel *ch)
+{
+	return ch->reason.text;
+}
+
+uint64_t
+mig_channel_sent(const struct mig_channel *ch)
+{
+	return ch->sent;
+}
+
+bool
+mig_channel_is_wherry(const struct mig_channel *ch)
+{
+	return ch->is_wherry;
+}
+
+static int
+fail_refused(struct mig_channel *ch)
+{
+	struct wherry_stream_error e = wherry_decoder_error(ch->dec);
+	char field[32] = "";
+
+	if (e.field != 0)
+		snprintf(field, sizeof(field), " (field %u)", e.field);
+	return mig_fail(&ch->reason, -EPROTO,
+		"record %llu (%s) at byte %llu of what the peer sent was refused: %s%s",
+		(unsigned long long)e.number, wherry_record_name(e.type),
+		(unsigned long long)e.offset, e.why, field);
+}
+
+/* The peer's own words. Its code becomes ours if it is one. */
+static int
+fail_aborted(struct mig_channel *ch, const struct wherry_record *rec)
+{
+	uint64_t code = wherry_field_u64(rec->payload, rec->len, WHERRY_ABORT_CODE, 0);
+	char why[sizeof(ch->reason.text)];
+
+	wherry_field_text(rec->payload, rec->len, WHERRY_ABORT_REASON, why, sizeof(why));
+	return mig_fail(&ch->reason, code > 0 && code < 4096 ? -(int)code : -EPROTO,
+		"the peer gave up: %.230s", why);
+}
+
+static int
+fail_wait(struct mig_channel *ch, int rc)
+{
+	if (rc == -ECANCELED)
+		return mig_fail(&ch->reason, rc, "cancelled");
+	if (rc == -ETIMEDOUT)
+		return mig_fail(&ch->reason, rc,
+			"the peer was silent for %u ms: is it alive, and the network up?",
+			ch->timeout_ms);
+	return mig_fail(&ch->reason, -ECONNRESET, "the connection was lost: %s", strerror(-rc));
+}
+
+/* 1: a record, in *ret_rec; 0: more bytes are needed. */
+static int
+decode(struct mig_channel *ch, struct wherry_record *ret_rec)
+{
+	for (;;) {
+		int rc = wherry_decoder_next(ch->dec, ret_rec);
+
+		if (rc == 0)
+			return 0;
+		if (rc < 0)
+			return fail_refused(ch);
+		ch->is_wherry = true;
+		if (ret_rec->type == WHERRY_REC_ABORT)
+			return fail_aborted(ch, ret_rec);
+		if (ret_rec->type != WHERRY_REC_PULSE)
+			return 1;
+	}
+}
+
+static int
+end_of_stream(struct mig_channel *ch)
+{
+	if (wherry_decoder_end(ch->dec) != 0)
+		return mig_fail(&ch->reason, -ECONNRESET,
+			"the peer closed the connection within record %llu: did it crash?",
+			(unsigned long long)wherry_decoder_error(ch->dec).number);
+	return mig_fail(&ch->reason, -ECONNRESET,
+		"the peer closed the connection without a word: did it crash?");
+}
+
+/* Take what the socket has. 1: there was something; 0: nothing. */
+static int
+feed(struct mig_channel *ch)
+{
+	size_t cap;
+	uint8_t *space = wherry_decoder_space(ch->dec, &cap);
+	ssize_t n = wherry_fault("channel.receive") ? (errno = ECONNRESET, -1)
+						    : recv(ch->fd, space, cap, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n < 0)
+		return fail_wait(ch, -errno);
+	if (n == 0)
+		return end_of_stream(ch);
+	wherry_decoder_fed(ch->dec, (size_t)n);
+	ch->heard = mig_now();
+	return 1;
+}
+
+/* While sending: has the peer something to say? An abort ends it, a record is kept. */
+static int
+listen_in(struct mig_channel *ch)
+{
+	int rc = 1;
+
+	while (rc == 1 && !ch->kept_is_set) {
+		rc = decode(ch, &ch->kept);
+		if (rc == 1)
+			ch->kept_is_set = true;
+		else if (rc == 0)
+			rc = feed(ch);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+/* How long until the limit lets the next byte go, in ms; 0: now. */
+static unsigned int
+pace_ms(const struct mig_channel *ch)
+{
+	uint64_t now = mig_now();
+
+	if (ch->bandwidth == 0 || ch->due <= now)
+		return 0;
+	return (unsigned int)((ch->due - now + 999999) / 1000000);
+}
+
+static size_t
+pace_piece(const struct mig_channel *ch, size_t len)
+{
+	uint64_t piece;
+
+	if (ch->bandwidth == 0)
+		return len;
+	piece = ch->bandwidth / (UINT64_C(1000000000) / PACE_NS);
+	if (piece < 512)
+		piece = 512;
+	return len < piece ? len : (size_t)piece;
+}
+
+static void
+account(struct mig_channel *ch, size_t n)
+{
+	uint64_t now = mig_now();
+
+	ch->sent += n;
+	ch->heard = now; /* taking bytes is a sign of life */
+	if (ch->bandwidth == 0)
+		return;
+	/* what was not used up to a moment ago is not saved up for later */
+	if (ch->due + PACE_NS < now)
+		ch->due = now - PACE_NS;
+	ch->due += (uint64_t)((double)n / (double)ch->bandwidth * 1e9);
+}
+
+/* Wait for room, for the limit, or for the peer. */
+static int
+wait_to_send(struct mig_channel *ch, unsigned int pause_ms)
+{
+	uint64_t silent_ms = (mig_now() - ch->heard) / 1000000;
+	short events = (short)((ch->kept_is_set ? 0 : POLLIN) | (pause_ms != 0 ? 0 : POLLOUT));
+	int rc;
+
+	if (pause_ms == 0 && silent_ms >= ch->timeout_ms)
+		return fail_wait(ch, -ETIMEDOUT);
+	rc = mig_wait(ch->fd, events, ch->cancel_fd,
+		pause_ms != 0 ? pause_ms : ch->timeout_ms - (unsigned int)silent_ms);
+	if (rc < 0)
+		return fail_wait(ch, rc);
+	return (rc & (POLLIN | POLLHUP)) != 0 ? listen_in(ch) : 0;
+}
+
+/* As many of the bytes as go now; 0: none. */
+static ssize_t
+send_some(struct mig_channel *ch, const uint8_t *bytes, size_t len)
+{
+	ssize_t n = wherry_fault("channel.send")
+		? (errno = EPIPE, -1)
+		: send(ch->fd, bytes, pace_piece(ch, len), MSG_DONTWAIT | MSG_NOSIGNAL);
+	int rc = n < 0 ? -errno : 0;
+
+	if (rc == -EAGAIN || rc == -EINTR)
+		return 0;
+	if (rc != 0) {
+		int heard = listen_in(ch); /* its last words, if there are any */
+
+		return heard < 0 ? heard : fail_wait(ch, rc);
+	}
+	account(ch, (size_t)n);
+	return n;
+}
+
+/* Send *left bytes; on failure *left says how many were not taken. */
+static int
+send_all(struct mig_channel *ch, const uint8_t *bytes, size_t *left)
+{
+	int rc = listen_in(ch);
+
+	ch->heard = mig_now();
+	while (rc == 0 && *left > 0) {
+		unsigned int pause_ms = pace_ms(ch);
+		ssize_t n = pause_ms == 0 ? send_some(ch, bytes, *left) : 0;
+
+		if (n < 0)
+			return (int)n;
+		bytes += n;
+		*left -= (size_t)n;
+		if (n == 0)
+			rc = wait_to_send(ch, pause_ms);
+	}
+	return rc;
+}
+
+static void
+keep_rest(struct mig_channel *ch, const uint8_t *rest, size_t len)
+{
+	free(ch->rest);
+	ch->rest = malloc(len);
+	ch->rest_len = len;
+	if (ch->rest != NULL)
+		memcpy(ch->rest, rest, len);
+}
+
+int
+mig_channel_send(struct mig_channel *ch, enum wherry_record_type type, uint8_t *payload, size_t len)
+{
+	uint8_t *rec = payload - WHERRY_STREAM_HEADER;
+	size_t n, left;
+	int rc;
+
+	if (mig_wait(-1, 0, ch->cancel_fd, 0) == -ECANCELED)
+		return fail_wait(ch, -ECANCELED);
+	n = left = wherry_record_seal(rec, type, ch->number++, len);
+	rc = send_all(ch, rec, &left);
+	if (rc != 0)
+		keep_rest(ch, rec + (n - left), left);
+	return rc;
+}
+
+int
+mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER];
+
+	return mig_channel_send(ch, type, rec + sizeof(rec), 0);
+}
+
+/* Wait until the peer has closed, so that what it has not read yet is not thrown away. */
+static void
+linger(struct mig_channel *ch)
+{
+	uint64_t end = mig_now() + LINGER_MS * UINT64_C(1000000);
+	uint8_t sink[4096];
+
+	shutdown(ch->fd, SHUT_WR);
+	while (mig_now() < end && mig_wait(ch->fd, POLLIN, -1, LINGER_MS) > 0)
+		if (recv(ch->fd, sink, sizeof(sink), MSG_DONTWAIT) <= 0)
+			return;
+}
+
+static int
+finish_rest(struct mig_channel *ch)
+{
+	if (ch->rest_len == 0)
+		return 0;
+	return ch->rest == NULL ? -ENOMEM : send_all(ch, ch->rest, &ch->rest_len);
+}
+
+void
+mig_channel_abort(struct mig_channel *ch, int code, const char *why)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 512];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,
+		.cap = sizeof(rec) - WHERRY_STREAM_HEADER };
+	struct mig_reason reason = ch->reason;
+
+	wherry_table_put_u64(&t, WHERRY_ABORT_CODE, code < 0 ? (uint64_t)-code : 0);
+	wherry_table_put_text(&t, WHERRY_ABORT_REASON, *why != '\0' ? why : "no reason given");
+	mig_channel_ignore_cancel(ch);
+	mig_channel_set_bandwidth(ch, 0);
+	mig_channel_set_timeout(ch, LINGER_MS);
+	if (finish_rest(ch) == 0 && mig_channel_send(ch, WHERRY_REC_ABORT, t.buf, t.len) == 0)
+		linger(ch);
+	ch->reason = reason;
+}
+
+int
+mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec)
+{
+	uint64_t end = mig_now() + ch->timeout_ms * UINT64_C(1000000);
+	int rc;
+
+	if (ch->kept_is_set) {
+		ch->kept_is_set = false;
+		*ret_rec = ch->kept;
+		return 0;
+	}
+	while ((rc = decode(ch, ret_rec)) == 0) {
+		uint64_t now = mig_now();
+
+		if (now >= end)
+			return fail_wait(ch, -ETIMEDOUT);
+		rc = mig_wait(ch->fd, POLLIN, ch->cancel_fd,
+			(unsigned int)((end - now + 999999) / 1000000));
+		if (rc < 0)
+			return fail_wait(ch, rc);
+		rc = rc == 0 ? 0 : feed(ch);
+		if (rc < 0)
+			return rc;
+		if (rc == 1)
+			end = ch->heard + ch->timeout_ms * UINT64_C(1000000);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+int
+mig_channel_expect(
+	struct mig_channel *ch, enum wherry_record_type type, struct wherry_record *ret_rec)
+{
+	struct wherry_record rec;
+	int rc = mig_channel_receive(ch, &rec);
+
+	if (rc != 0)
+		return rc;
+	if (rec.type != (unsigned int)type)
+		return mig_fail(&ch->reason, -EPROTO,
+			"the peer sent record %llu (%s) at byte %llu where %s was due",
+			(unsigned long long)rec.number, wherry_record_name(rec.type),
+			(unsigned long long)rec.offset, wherry_record_name((unsigned int)type));
+	if (ret_rec != NULL)
+		*ret_rec = rec;
+	return 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef CHANNEL_PRIV_H
+#define CHANNEL_PRIV_H
+
+/*
+ * One connection between the two sides: records out, records in. It numbers, seals and
+ * checks records, keeps to the bandwidth limit, gives up when the peer is silent, and
+ * ends at once when cancel_fd becomes readable. While sending it listens: a peer that
+ * gives up is heard in the middle of a round.
+ *
+ * Errors of send and receive, each with the reason in mig_channel_reason:
+ *   -ECANCELED   cancel_fd            -ETIMEDOUT  silent for longer than the timeout
+ *   -ECONNRESET  the peer is gone     -EPROTO     its bytes break the format
+ *   other        the peer gave up: its own errno, its own reason
+ * Used by one thread.
+ */
+
+#include "reason_priv.h"
+#include "wherry_stream.h"
+
+struct mig_channel;
+
+/* fd becomes the channel's, also on failure. */
+int mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch);
+/* Close and free. NULL is fine. */
+void mig_channel_destroy(struct mig_channel *ch);
+
+void mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms);
+/* bytes per second; 0: as fast as it goes */
+void mig_channel_set_bandwidth(struct mig_channel *ch, uint64_t bandwidth);
+/* From now on cancel_fd is not looked at: COMMIT is on its way. */
+void mig_channel_ignore_cancel(struct mig_channel *ch);
+
+/*
+ * Send the len bytes at payload, which has WHERRY_STREAM_HEADER bytes to spare before it.
+ * A failure means that the peer cannot have got the whole record.
+ */
+int mig_channel_send(
+	struct mig_channel *ch, enum wherry_record_type type, uint8_t *payload, size_t len);
+/* Send a record without fields. */
+int mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type);
+/*
+ * Say that it came to nothing and why, after the rest of a record that is half sent: not
+ * after a COMMIT that failed. What fails here is not worth knowing.
+ */
+void mig_channel_abort(struct mig_channel *ch, int code, const char *why);
+
+/* The next record, pulses aside. Its payload lives until the next call. */
+int mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec);
+/* The next record, which must be of this type; *ret_rec may be NULL. */
+int mig_channel_expect(
+	struct mig_channel *ch, enum wherry_record_type type, struct wherry_record *ret_rec);
+
+/* Why the last call failed. */
+const char *mig_channel_reason(const struct mig_channel *ch);
+/* Bytes handed to the network so far. */
+uint64_t mig_channel_sent(const struct mig_channel *ch);
+/* Has a sound record ever come? If not, the peer may be no Wherry at all. */
+bool mig_channel_is_wherry(const struct mig_channel *ch);
+
+#endif /* CHANNEL_PRIV_H */

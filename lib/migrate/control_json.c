@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Objects of the control socket. Their fields are a promise: doc/control.rst. */
+#include <string.h>
+
+#include "control_priv.h"
+
+static json_t *
+number(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+static json_t *
+ms(uint64_t ns)
+{
+	return json_real((double)ns / 1e6);
+}
+
+/* Names the object's kind; fields of more are added to it. Takes more over. */
+static json_t *
+event(const char *name, json_t *more)
+{
+	json_t *object = json_pack("{ss}", "event", name);
+
+	if (object != NULL && more != NULL)
+		json_object_update(object, more);
+	json_decref(more);
+	return object;
+}
+
+static json_t *
+round_fields(const struct wherry_round *r)
+{
+	return json_pack("{si sb so so so so so so sf sf}", "n", (int)r->n, "final", r->final,
+		"iommu_dirty_pages", number(r->iommu_dirty_pages), "cpu_dirty_pages",
+		number(r->cpu_dirty_pages), "pages", number(r->pages), "zero_pages",
+		number(r->zero_pages), "bytes", number(r->bytes), "ms", ms(r->ns), "bandwidth",
+		r->bandwidth, "forecast_ms", r->forecast_ms);
+}
+
+json_t *
+mig_json_round(const struct wherry_round *round)
+{
+	return event("round", round_fields(round));
+}
+
+static json_t *
+result_fields(const struct wherry_status *st)
+{
+	return json_pack("{ss ss so so so sf sf si}", "state", wherry_state_name(st->state),
+		"reason", st->reason, "state_bytes", number(st->state_bytes), "bytes_sent",
+		number(st->bytes_sent), "filtered_pages", number(st->filtered_pages), "blackout_ms",
+		(double)st->blackout_ns / 1e6, "total_ms", (double)st->total_ns / 1e6, "rounds",
+		(int)st->rounds);
+}
+
+json_t *
+mig_json_status(struct wherry_agent *agent)
+{
+	struct wherry_status st;
+	json_t *object;
+
+	wherry_agent_get_status(agent, &st);
+	object = event("status", result_fields(&st));
+	json_object_set_new(object, "name", json_string(agent->name));
+	json_object_set_new(object, "version", json_string(wherry_version()));
+	if (st.rounds > 0)
+		json_object_set_new(object, "round", round_fields(&st.round));
+	return object;
+}
+
+json_t *
+mig_json_progress(struct wherry_agent *agent)
+{
+	struct wherry_status st;
+	uint64_t done, total;
+
+	wherry_mutex_lock(&agent->lock);
+	st = agent->status;
+	done = agent->round_done;
+	total = agent->round_total;
+	wherry_mutex_unlock(&agent->lock);
+	return event("progress",
+		json_pack("{ss si so so so so}", "state", wherry_state_name(st.state), "round",
+			(int)st.rounds + 1, "round_pages", number(total), "round_done",
+			number(done), "bytes_sent", number(st.bytes_sent), "state_bytes",
+			number(st.state_bytes)));
+}
+
+static const char *
+result_name(const struct wherry_status *st, bool cancelled, bool incoming)
+{
+	if (st->state == WHERRY_STATE_RELEASED ||
+		(incoming && st->state == WHERRY_STATE_SERVING && st->reason[0] == '\0'))
+		return "completed";
+	return cancelled && st->state != WHERRY_STATE_UNKNOWN ? "cancelled" : "failed";
+}
+
+json_t *
+mig_json_end(struct wherry_agent *agent)
+{
+	struct wherry_status st;
+	bool cancelled, shared;
+	json_t *object;
+
+	wherry_mutex_lock(&agent->lock);
+	st = agent->status;
+	cancelled = agent->cancelled;
+	shared = agent->clock_shared;
+	wherry_mutex_unlock(&agent->lock);
+	object = event("end",
+		json_pack("{ss}", "result", result_name(&st, cancelled, agent->incoming != NULL)));
+	json_object_update_new(object, result_fields(&st));
+	json_object_set_new(object, "blackout_by",
+		json_string(shared ? "burst to burst, one clock" : "burst to answer"));
+	return object;
+}
+
+static int
+add_region(void *ctx, struct wherry_watch *w)
+{
+	struct wherry_watch_stats s;
+	json_t *region;
+
+	wherry_watch_get_stats(w, &s);
+	region = json_pack("{ss so so sf sf so so so}", "name", wherry_watch_name(w), "base",
+		number(wherry_watch_span(w).iova), "bytes", number(wherry_watch_span(w).len),
+		"iommu_pages_per_s", s.iommu_rate, "cpu_pages_per_s", s.cpu_rate, "pending_pages",
+		number(s.pending_pages), "filtered_pages", number(s.filtered_pages), "harvests",
+		number(s.harvests));
+	json_array_append_new(ctx, region);
+	return 0;
+}
+
+json_t *
+mig_json_watch(struct wherry_agent *agent)
+{
+	json_t *regions = json_array(), *object;
+	struct wherry_status st;
+
+	if (regions != NULL)
+		wherry_tracker_each(agent->tracker, add_region, regions);
+	wherry_agent_get_status(agent, &st);
+	object = event("watch", NULL);
+	json_object_set_new(object, "state", json_string(wherry_state_name(st.state)));
+	json_object_set_new(object, "regions", regions);
+	return object;
+}
+
+json_t *
+mig_json_error(int rc, const char *reason)
+{
+	const char *code = strerrorname_np(-rc);
+
+	return json_pack("{sb s{ss ss}}", "ok", false, "error", "code", code != NULL ? code : "EIO",
+		"reason", reason);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One line of a client: understood, done, answered. */
+#include <errno.h>
+#include <string.h>
+
+#include "control_priv.h"
+
+#define WATCH_MS_MIN 50
+#define WATCH_MS_MAX 3600000
+
+static void
+answer_ok(struct mig_client *c)
+{
+	mig_client_send(c, json_pack("{sb}", "ok", true));
+}
+
+static void
+answer_error(struct mig_client *c, int rc, const char *reason)
+{
+	mig_client_send(c, mig_json_error(rc, reason));
+}
+
+/* A whole number of 0 to max in field name, otherwise left as it is. False: something else. */
+static bool
+read_number(const json_t *request, const char *name, uint64_t max, uint64_t *value)
+{
+	const json_t *field = json_object_get(request, name);
+
+	if (field == NULL)
+		return true;
+	if (!json_is_integer(field) || json_integer_value(field) < 0 ||
+		(uint64_t)json_integer_value(field) > max)
+		return false;
+	*value = (uint64_t)json_integer_value(field);
+	return true;
+}
+
+/* Fields nobody knows are typing errors, or of a newer client: neither may be ignored. */
+static bool
+only_has(json_t *request, const char *const *names)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(request, key, value)
+	{
+		const char *const *name = names;
+
+		while (*name != NULL && strcmp(*name, key) != 0)
+			name++;
+		if (*name == NULL)
+			return false;
+	}
+	return true;
+}
+
+static bool
+read_params(json_t *request, struct wherry_migrate_params *p)
+{
+	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
+		"max_rounds", "timeout_ms", "verify", NULL };
+	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0;
+	const json_t *verify = json_object_get(request, "verify");
+
+	if (!only_has(request, names) || (verify != NULL && !json_is_boolean(verify)) ||
+		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
+		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
+		!read_number(request, "max_rounds", MIG_ROUNDS_MAX, &rounds) ||
+		!read_number(request, "timeout_ms", 3600000, &timeout))
+		return false;
+	*p = (struct wherry_migrate_params){
+		.max_bandwidth = bandwidth,
+		.downtime_limit_ms = (unsigned int)downtime,
+		.max_rounds = (unsigned int)rounds,
+		.timeout_ms = (unsigned int)timeout,
+		.verify = json_is_true(verify),
+	};
+	return true;
+}
+
+static const char *
+explain_migrate(int rc)
+{
+	switch (rc) {
+	case -EINVAL:
+		return "the URI is not tcp:HOST:PORT or unix:PATH";
+	case -EBUSY:
+		return "a migration is under way: wait, or cancel it";
+	default:
+		return "this process does not own its state: it was migrated away, or has not received it yet";
+	}
+}
+
+static void
+do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	const char *uri = json_string_value(json_object_get(request, "uri"));
+	struct wherry_migrate_params params;
+	int rc;
+
+	if (uri == NULL || !read_params(request, &params)) {
+		answer_error(c, -EINVAL,
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms (whole numbers) and verify (true, false)");
+		return;
+	}
+	rc = wherry_agent_migrate(control->agent, uri, &params);
+	if (rc != 0) {
+		answer_error(c, rc, explain_migrate(rc));
+		return;
+	}
+	answer_ok(c);
+	mig_client_follow(control, c, true);
+}
+
+static void
+do_cancel(struct mig_control *control, struct mig_client *c)
+{
+	int rc = wherry_agent_cancel(control->agent);
+
+	if (rc == 0)
+		answer_ok(c);
+	else
+		answer_error(c, rc, "too late, or no migration is under way");
+}
+
+static void
+do_watch(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	static const char *const names[] = { "cmd", "interval_ms", NULL };
+	uint64_t interval = 1000;
+
+	if (!only_has(request, names) ||
+		!read_number(request, "interval_ms", WATCH_MS_MAX, &interval) ||
+		interval < WATCH_MS_MIN) {
+		answer_error(c, -EINVAL, "watch takes interval_ms, a whole number from 50");
+		return;
+	}
+	c->watch_ns = interval * 1000000;
+	c->watch_due = 0;
+	answer_ok(c);
+	mig_client_follow(control, c, false);
+}
+
+void
+mig_request(struct mig_control *control, struct mig_client *c, const char *line, size_t len)
+{
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+	const char *cmd = json_string_value(json_object_get(request, "cmd"));
+
+	if (cmd == NULL)
+		answer_error(c, -EINVAL, "a request is a JSON object in one line, with \"cmd\"");
+	else if (strcmp(cmd, "status") == 0)
+		mig_client_send(c, mig_json_status(control->agent));
+	else if (strcmp(cmd, "migrate") == 0)
+		do_migrate(control, c, request);
+	else if (strcmp(cmd, "cancel") == 0)
+		do_cancel(control, c);
+	else if (strcmp(cmd, "watch") == 0)
+		do_watch(control, c, request);
+	else
+		answer_error(c, -EINVAL, "cmd is one of status, migrate, cancel, watch");
+	json_decref(request);
+}

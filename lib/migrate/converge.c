@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "converge_priv.h"
+
+/* A round of this many bytes is believed as it is. */
+#define TELLING_BYTES (4.0 * 1024 * 1024)
+
+double
+mig_forecast_ms(const struct mig_measure *m)
+{
+	if (m->bandwidth <= 0)
+		return m->pending_bytes <= 0 ? m->fixed_ms : 1e9;
+	return m->pending_bytes / m->bandwidth * 1e3 + m->fixed_ms;
+}
+
+enum mig_verdict
+mig_converge(double forecast_ms, double limit_ms, unsigned int n, unsigned int max_rounds)
+{
+	if (forecast_ms <= limit_ms)
+		return MIG_STOP_NOW;
+	return n < max_rounds ? MIG_GO_ON : MIG_GIVE_UP;
+}
+
+double
+mig_bandwidth(double before, uint64_t bytes, uint64_t ns)
+{
+	double now, weight;
+
+	if (bytes == 0 || ns == 0)
+		return before;
+	now = (double)bytes / (double)ns * 1e9;
+	weight = (double)bytes / TELLING_BYTES;
+	if (before <= 0 || weight >= 1)
+		return now;
+	return now * weight + before * (1 - weight);
+}

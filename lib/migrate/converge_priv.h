@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef CONVERGE_PRIV_H
+#define CONVERGE_PRIV_H
+
+/*
+ * When to stop the application. Predicted blackout = (pending + what gets dirty until
+ * it stands still) / bandwidth + fixed cost. Pure.
+ */
+
+#include <stdint.h>
+
+/* What is known after a round. */
+struct mig_measure {
+	double pending_bytes; /* known dirty, and expected until the application stands */
+	double bandwidth;     /* bytes per second; 0: not known, nothing was sent */
+	double fixed_ms;      /* what a blackout costs with nothing to send */
+};
+
+enum mig_verdict { MIG_GO_ON, MIG_STOP_NOW, MIG_GIVE_UP };
+
+/* Predicted blackout in milliseconds. */
+double mig_forecast_ms(const struct mig_measure *m);
+
+/* After round n of at most max_rounds. */
+enum mig_verdict mig_converge(
+	double forecast_ms, double limit_ms, unsigned int n, unsigned int max_rounds);
+
+/*
+ * Bandwidth to reckon with after a round that sent bytes in ns: small rounds say
+ * little, so what was known before counts for as much as they lack.
+ */
+double mig_bandwidth(double before, uint64_t bytes, uint64_t ns);
+
+#endif /* CONVERGE_PRIV_H */

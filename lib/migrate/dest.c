@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The destination: waits for a source, compares, lets dest_place.c put pages where they
+ * belong, proves them, and runs when it holds COMMIT. Whoever connects and does not
+ * speak the protocol at all is sent away; after the first sound record a failure is
+ * final, and what was received is discarded.
+ */
+#define LOG_PREFIX "migrate/dest"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dest_priv.h"
+#include "sections_priv.h"
+#include "socket_priv.h"
+
+#define HELLO_MS 10000u
+
+int
+mig_dest_channel_failed(struct mig_dest *d, int rc)
+{
+	return mig_fail(&d->reason, rc, "%s", mig_channel_reason(d->ch));
+}
+
+static int
+move(struct mig_dest *d, enum wherry_state to)
+{
+	int rc = mig_agent_move(d->agent, to);
+
+	return rc == 0 ? 0 : mig_fail(&d->reason, rc, "cancelled");
+}
+
+static int
+out_of_memory(struct mig_dest *d)
+{
+	return mig_fail(&d->reason, -ENOMEM, "out of memory");
+}
+
+static int
+prepare(struct mig_dest *d)
+{
+	if (mig_regions_init(&d->regions, d->agent->tracker) != 0)
+		return out_of_memory(d);
+	d->map = calloc(MIG_REGIONS_MAX, sizeof(struct mig_region *));
+	d->skip = calloc(MIG_REGIONS_MAX, sizeof(struct wherry_bitmap *));
+	if (d->map == NULL || d->skip == NULL)
+		return out_of_memory(d);
+	mig_agent_set_state_bytes(d->agent, d->regions.bytes);
+	mig_hello_init(&d->self, d->agent->name);
+	return 0;
+}
+
+/* The next connection that begins with a record. */
+static int
+await_source(struct mig_dest *d, struct wherry_record *ret_hello)
+{
+	for (;;) {
+		int rc = mig_accept(d->agent->listen_fd, d->agent->cancel_fd);
+
+		if (rc < 0)
+			return mig_fail(&d->reason, rc,
+				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
+				strerror(-rc));
+		if (mig_channel_create(rc, d->agent->cancel_fd, &d->ch) != 0)
+			return out_of_memory(d);
+		mig_channel_set_timeout(d->ch, HELLO_MS);
+		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
+		if (rc == 0) {
+			mig_agent_close_listener(d->agent);
+			return 0;
+		}
+		if (rc == -ECANCELED || mig_channel_is_wherry(d->ch))
+			return mig_dest_channel_failed(d, rc);
+		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(d->ch));
+		mig_channel_destroy(d->ch);
+		d->ch = NULL;
+	}
+}
+
+static int
+send_hello(struct mig_dest *d)
+{
+	uint8_t *rec = malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,
+		.cap = WHERRY_STREAM_PAYLOAD_MAX };
+	int rc;
+
+	if (rec == NULL)
+		return out_of_memory(d);
+	mig_hello_put(&t, &d->self, &d->regions);
+	rc = mig_sections_put(d->agent, &t, false, &d->reason);
+	if (rc == 0) {
+		rc = mig_channel_send(d->ch, WHERRY_REC_HELLO, t.buf, t.len);
+		if (rc != 0)
+			mig_dest_channel_failed(d, rc);
+	}
+	free(rec);
+	return rc;
+}
+
+static int
+compare(struct mig_dest *d, const struct wherry_record *hello)
+{
+	int rc = mig_hello_compare(hello, &d->regions, &d->peer, d->map, &d->n_map, &d->reason);
+
+	if (rc == 0 && !d->peer.has_key)
+		rc = mig_fail(&d->reason, -EPROTO, "the source sent no key for the digest");
+	if (rc == 0)
+		rc = mig_sections_compare(d->agent, hello, &d->reason);
+	if (rc == 0)
+		rc = mig_sections_check(d->agent, hello, &d->reason);
+	if (rc != 0)
+		return rc;
+	mig_digest_init(&d->digest, d->peer.key);
+	if (d->peer.timeout_ms != 0)
+		mig_channel_set_timeout(d->ch, d->peer.timeout_ms);
+	return 0;
+}
+
+/* All is there and proved: say so, and wait for the word. */
+static int
+get_ready(struct mig_dest *d)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 64];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
+	const struct wherry_agent_ops *ops = &d->agent->ops;
+	int rc = wherry_fault("dest.verify") ? -EIO
+		: ops->verify != NULL        ? ops->verify(ops->ctx)
+					     : 0;
+
+	if (rc != 0)
+		return mig_fail(&d->reason, rc,
+			"the destination's application cannot take over: %s, its log says why",
+			strerror(-rc));
+	rc = mig_agent_close_gate(d->agent);
+	if (rc == 0)
+		rc = move(d, WHERRY_STATE_VERIFIED);
+	if (rc != 0)
+		return mig_fail(&d->reason, rc, "cancelled");
+	mig_channel_ignore_cancel(d->ch);
+	wherry_table_put_u64(&t, WHERRY_READY_VERIFY_NS, d->verify_ns);
+	rc = mig_channel_send(d->ch, WHERRY_REC_READY, t.buf, t.len);
+	if (rc == 0)
+		rc = mig_channel_expect(d->ch, WHERRY_REC_COMMIT, NULL);
+	return rc == 0 ? 0 : mig_dest_channel_failed(d, rc);
+}
+
+static void
+reckon_blackout(struct mig_dest *d, uint64_t first_burst)
+{
+	d->clock_shared =
+		d->self.boot_id[0] != '\0' && strcmp(d->self.boot_id, d->peer.boot_id) == 0;
+	if (!d->clock_shared || first_burst <= d->last_burst)
+		return;
+	d->blackout = first_burst - d->last_burst;
+	d->blackout -= d->verify_ns < d->blackout ? d->verify_ns : d->blackout - 1;
+}
+
+/* COMMIT is held: this process runs, whether or not the source can still be told. */
+static int
+take_over(struct mig_dest *d)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 64];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
+	uint64_t first_burst = 0;
+	int rc;
+
+	d->committed = true;
+	rc = wherry_fault("dest.takeover")
+		? -EIO
+		: d->agent->ops.takeover(d->agent->ops.ctx, &first_burst);
+	if (rc != 0)
+		return mig_fail(&d->reason, rc,
+			"the state is here and owned, but the application could not take over: %s",
+			strerror(-rc));
+	if (first_burst == 0)
+		first_burst = mig_now();
+	reckon_blackout(d, first_burst);
+	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
+	if (mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
+		LOG_WARN(
+			"running, but the source could not be told: %s", mig_channel_reason(d->ch));
+	return 0;
+}
+
+static int
+run(struct mig_dest *d)
+{
+	struct wherry_record hello;
+	int rc = prepare(d);
+
+	if (rc == 0)
+		rc = await_source(d, &hello);
+	if (rc == 0)
+		rc = compare(d, &hello);
+	if (rc == 0)
+		rc = send_hello(d);
+	if (rc == 0)
+		rc = move(d, WHERRY_STATE_PREPARED);
+	if (rc == 0)
+		rc = mig_dest_receive(d);
+	if (rc == 0)
+		rc = get_ready(d);
+	return rc == 0 ? take_over(d) : rc;
+}
+
+static void
+undo(struct mig_dest *d, int rc)
+{
+	LOG_ERR("gave up: %s", d->reason.text);
+	if (d->ch != NULL)
+		mig_channel_abort(d->ch, rc, d->reason.text);
+	if (!d->committed && d->agent->ops.discard != NULL)
+		d->agent->ops.discard(d->agent->ops.ctx);
+}
+
+static void
+fini(struct mig_dest *d)
+{
+	mig_channel_destroy(d->ch);
+	for (uint32_t i = 0; i < d->n_map; i++)
+		wherry_bitmap_destroy(d->skip[i]);
+	free(d->skip);
+	free(d->map);
+	mig_regions_fini(&d->regions);
+}
+
+void
+mig_dest_run(struct wherry_agent *agent)
+{
+	struct mig_dest d = { .agent = agent };
+	int rc = run(&d);
+
+	if (rc != 0)
+		undo(&d, rc);
+	fini(&d);
+	mig_agent_end(agent,
+		&(struct mig_outcome){ .rc = rc,
+			.done = WHERRY_STATE_SERVING,
+			.reason = d.reason.text,
+			.blackout_ns = d.blackout,
+			.clock_shared = d.clock_shared });
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef DEST_PRIV_H
+#define DEST_PRIV_H
+
+/* A migration as its destination sees it. */
+
+#include "agent_priv.h"
+#include "channel_priv.h"
+#include "hello_priv.h"
+
+struct mig_dest {
+	struct wherry_agent *agent;
+	struct mig_channel *ch;
+	struct mig_regions regions;
+	const struct mig_region **map; /* ours by the source's number, n_map of them */
+	struct wherry_bitmap **skip;   /* likewise: worthless, not verified; NULL: none */
+	uint32_t n_map;
+	struct mig_hello self, peer;
+	struct mig_digest digest; /* of the pages received, as they stand in memory */
+	uint32_t sections_seen;   /* one bit each */
+	uint64_t pages, bytes;    /* received */
+	struct mig_digest memory; /* of all memory, when verified */
+	bool verified;
+	bool committed; /* COMMIT was received */
+	uint64_t verify_ns;
+	uint64_t last_burst; /* of the source, its clock */
+	uint64_t blackout;   /* ns; 0: not known here */
+	bool clock_shared;
+	struct mig_reason reason;
+};
+
+/* Everything up to the digest, which is right. */
+int mig_dest_receive(struct mig_dest *d);
+/* The channel failed: its reason is ours. */
+int mig_dest_channel_failed(struct mig_dest *d, int rc);
+
+#endif /* DEST_PRIV_H */

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the worker tells the rest of the agent: states, rounds, the end. */
+#define LOG_PREFIX "migrate"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent_priv.h"
+
+void
+mig_agent_notify(struct wherry_agent *agent)
+{
+	uint64_t one = 1;
+
+	if (write(agent->notify_fd, &one, sizeof(one)) < 0)
+		LOG_DEBUG("the control thread has news waiting already");
+}
+
+int
+mig_agent_move(struct wherry_agent *agent, enum wherry_state to)
+{
+	enum wherry_state from;
+	bool stopped;
+
+	wherry_mutex_lock(&agent->lock);
+	from = agent->status.state;
+	stopped = agent->cancelled && !agent->gate;
+	assert(mig_state_may(from, to));
+	if (!stopped)
+		agent->status.state = to;
+	wherry_mutex_unlock(&agent->lock);
+	if (stopped)
+		return -ECANCELED;
+	LOG_DEBUG("%s -> %s", wherry_state_name(from), wherry_state_name(to));
+	mig_agent_notify(agent);
+	return 0;
+}
+
+int
+mig_agent_close_gate(struct wherry_agent *agent)
+{
+	int rc;
+
+	wherry_mutex_lock(&agent->lock);
+	rc = agent->cancelled ? -ECANCELED : 0;
+	agent->gate = rc == 0;
+	wherry_mutex_unlock(&agent->lock);
+	return rc;
+}
+
+enum wherry_state
+mig_agent_on_failure(struct wherry_agent *agent)
+{
+	enum wherry_state to;
+
+	wherry_mutex_lock(&agent->lock);
+	to = mig_state_on_failure(agent->status.state);
+	wherry_mutex_unlock(&agent->lock);
+	return to;
+}
+
+static void
+set_outcome_locked(struct wherry_agent *agent, const struct mig_outcome *outcome)
+	WHERRY_REQUIRES(&agent->lock)
+{
+	struct wherry_status *st = &agent->status;
+
+	if (outcome->rc == 0) {
+		assert(mig_state_may(st->state, outcome->done));
+		st->state = outcome->done;
+	} else {
+		st->state = mig_state_on_failure(st->state);
+		snprintf(st->reason, sizeof(st->reason), "%s", outcome->reason);
+	}
+	st->blackout_ns = outcome->blackout_ns;
+	st->total_ns = mig_now() - agent->begun;
+	agent->owner = st->state == WHERRY_STATE_SERVING;
+	agent->clock_shared = outcome->clock_shared;
+}
+
+void
+mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome)
+{
+	wherry_mutex_lock(&agent->lock);
+	set_outcome_locked(agent, outcome);
+	if (!agent->dest_over)
+		agent->result = outcome->rc;
+	agent->dest_over = true;
+	agent->ended = true;
+	agent->job = MIG_JOB_NONE;
+	pthread_cond_broadcast(&agent->changed);
+	wherry_mutex_unlock(&agent->lock);
+	mig_agent_notify(agent);
+}
+
+void
+mig_agent_set_round(struct wherry_agent *agent, const struct wherry_round *round)
+{
+	wherry_mutex_lock(&agent->lock);
+	if (agent->status.rounds <= MIG_ROUNDS_MAX)
+		agent->rounds[agent->status.rounds++] = *round;
+	agent->status.round = *round;
+	agent->round_done = agent->round_total = 0;
+	wherry_mutex_unlock(&agent->lock);
+	mig_agent_notify(agent);
+}
+
+void
+mig_agent_set_progress(
+	struct wherry_agent *agent, uint64_t done_pages, uint64_t total_pages, uint64_t bytes_sent)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->round_done = done_pages;
+	agent->round_total = total_pages;
+	agent->status.bytes_sent = bytes_sent;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
+mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.state_bytes = bytes;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
+mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.filtered_pages = pages;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
+wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_status)
+{
+	wherry_mutex_lock(&agent->lock);
+	*ret_status = agent->status;
+	if (!agent->ended && agent->job != MIG_JOB_NONE)
+		ret_status->total_ns = mig_now() - agent->begun;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+int
+mig_agent_tracker_get(struct wherry_agent *agent, bool *ret_fresh)
+{
+	int rc = 0;
+
+	wherry_mutex_lock(&agent->tracker_lock);
+	*ret_fresh = false;
+	if (agent->tracker_users == 0) {
+		rc = wherry_tracker_start(agent->tracker);
+		agent->tracker_ours = *ret_fresh = rc == 0;
+		rc = rc == -EALREADY ? 0 : rc; /* it was on before us, and stays on after us */
+	}
+	if (rc == 0)
+		agent->tracker_users++;
+	wherry_mutex_unlock(&agent->tracker_lock);
+	return rc;
+}
+
+void
+mig_agent_tracker_put(struct wherry_agent *agent)
+{
+	wherry_mutex_lock(&agent->tracker_lock);
+	if (--agent->tracker_users == 0 && agent->tracker_ours)
+		wherry_tracker_stop(agent->tracker);
+	wherry_mutex_unlock(&agent->tracker_lock);
+}

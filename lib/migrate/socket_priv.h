@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SOCKET_PRIV_H
+#define SOCKET_PRIV_H
+
+/*
+ * Connected and listening sockets for the two transports and for the control socket.
+ * Every socket is non-blocking and close-on-exec; whoever waits also waits for cancel_fd,
+ * which becomes readable when all is to end.
+ */
+
+#include "reason_priv.h"
+#include "uri_priv.h"
+
+/*
+ * Wait until fd is ready for events (POLLIN, POLLOUT), at most timeout_ms. Returns what
+ * is ready; 0: time is up; -ECANCELED. cancel_fd may be -1.
+ */
+int mig_wait(int fd, short events, int cancel_fd, unsigned int timeout_ms);
+
+/*
+ * A listening socket. The path of a Unix socket whose owner died is taken over; the
+ * socket is for its owner alone (0600). -EADDRINUSE, -EACCES, ... with the reason.
+ */
+int mig_listen(const struct mig_uri *uri, struct mig_reason *reason);
+
+/* The next connection to it, however long it takes; -ECANCELED, -errno. */
+int mig_accept(int listen_fd, int cancel_fd);
+
+/* A connection, within timeout_ms for each address of the host. */
+int mig_connect(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
+	struct mig_reason *reason);
+
+#endif /* SOCKET_PRIV_H */

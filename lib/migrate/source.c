@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The source: phases in order, each with the state it stands for. Until COMMIT has been
+ * handed to the network a failure goes back to SERVING and undoes quiesce; after that it
+ * ends in UNKNOWN, and nothing is undone.
+ */
+#define LOG_PREFIX "migrate/source"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "sections_priv.h"
+#include "socket_priv.h"
+#include "source_priv.h"
+#include "verify_priv.h"
+
+/* The destination may take its time to start: RUNNING is waited for at least so long. */
+#define RUNNING_MS 60000u
+
+static int
+out_of_memory(struct mig_source *s)
+{
+	return mig_fail(&s->reason, -ENOMEM, "out of memory");
+}
+
+static int
+move(struct mig_source *s, enum wherry_state to)
+{
+	int rc = mig_agent_move(s->agent, to);
+
+	return rc == 0 ? 0 : mig_fail(&s->reason, rc, "cancelled");
+}
+
+static struct wherry_bitmap **
+create_bitmaps(const struct mig_regions *regions)
+{
+	struct wherry_bitmap **list = calloc(regions->n + 1, sizeof(struct wherry_bitmap *));
+
+	for (uint32_t i = 0; list != NULL && i < regions->n; i++)
+		if (wherry_bitmap_create(regions->list[i].span, WHERRY_STREAM_PAGE, &list[i]) != 0)
+			goto destroy;
+	return list;
+destroy:
+	for (uint32_t i = 0; i < regions->n; i++)
+		wherry_bitmap_destroy(list[i]);
+	free(list);
+	return NULL;
+}
+
+static void
+destroy_bitmaps(struct wherry_bitmap **list, uint32_t n)
+{
+	for (uint32_t i = 0; list != NULL && i < n; i++)
+		wherry_bitmap_destroy(list[i]);
+	free(list);
+}
+
+/* What is needed later is allocated now: nothing in the blackout can fail for memory. */
+static int
+prepare(struct mig_source *s)
+{
+	int rc = mig_regions_init(&s->regions, s->agent->tracker);
+
+	if (rc == -E2BIG)
+		return mig_fail(&s->reason, rc, "more than %d regions", MIG_REGIONS_MAX);
+	if (rc != 0)
+		return out_of_memory(s);
+	s->taken = create_bitmaps(&s->regions);
+	if (s->params.verify)
+		s->worthless = create_bitmaps(&s->regions);
+	s->numbers = calloc(s->regions.n + 1, sizeof(struct mig_region *));
+	if (s->taken == NULL || s->numbers == NULL || (s->params.verify && s->worthless == NULL))
+		return out_of_memory(s);
+	for (uint32_t i = 0; i < s->regions.n; i++)
+		s->numbers[i] = &s->regions.list[i];
+	mig_agent_set_state_bytes(s->agent, s->regions.bytes);
+	mig_hello_init(&s->self, s->agent->name);
+	s->self.verify = s->params.verify;
+	s->self.timeout_ms = s->params.timeout_ms;
+	s->self.has_key = true;
+	if (getrandom(s->self.key, sizeof(s->self.key), 0) != (ssize_t)sizeof(s->self.key))
+		return mig_fail(&s->reason, -EIO, "the kernel gives no random numbers");
+	return 0;
+}
+
+static void
+on_progress(void *ctx)
+{
+	struct mig_source *s = ctx;
+
+	mig_agent_set_progress(s->agent, s->sender->pages, s->round_pages, mig_channel_sent(s->ch));
+}
+
+static int
+open_channel(struct mig_source *s, const struct mig_uri *uri)
+{
+	int rc = mig_connect(uri, s->agent->cancel_fd, s->params.timeout_ms, &s->reason);
+
+	if (rc == -ECANCELED)
+		return mig_fail(&s->reason, rc, "cancelled");
+	if (rc < 0)
+		return rc;
+	if (mig_channel_create(rc, s->agent->cancel_fd, &s->ch) != 0)
+		return out_of_memory(s);
+	mig_channel_set_timeout(s->ch, s->params.timeout_ms);
+	if (mig_sender_create(s->ch, s->self.key, &s->sender) != 0)
+		return out_of_memory(s);
+	s->sender->progress = on_progress;
+	s->sender->progress_ctx = s;
+	return 0;
+}
+
+static int
+send_hello(struct mig_source *s)
+{
+	uint8_t *rec = malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,
+		.cap = WHERRY_STREAM_PAYLOAD_MAX };
+	int rc;
+
+	if (rec == NULL)
+		return out_of_memory(s);
+	mig_hello_put(&t, &s->self, &s->regions);
+	rc = mig_sections_put(s->agent, &t, true, &s->reason);
+	if (rc == 0) {
+		rc = mig_channel_send(s->ch, WHERRY_REC_HELLO, t.buf, t.len);
+		if (rc != 0)
+			mig_source_channel_failed(s, rc);
+	}
+	free(rec);
+	return rc;
+}
+
+/* Before the first page: does all fit together? */
+static int
+compare(struct mig_source *s)
+{
+	struct wherry_record rec;
+	uint32_t n;
+	int rc = send_hello(s);
+
+	if (rc != 0)
+		return rc;
+	rc = mig_channel_expect(s->ch, WHERRY_REC_HELLO, &rec);
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	rc = mig_hello_compare(&rec, &s->regions, &s->peer, NULL, &n, &s->reason);
+	if (rc == 0)
+		rc = mig_sections_compare(s->agent, &rec, &s->reason);
+	if (rc == 0)
+		mig_channel_set_bandwidth(s->ch, s->params.max_bandwidth);
+	return rc;
+}
+
+/* Tracking was on for somebody else, and pages were taken before: all count as dirty. */
+static void
+mark_all(struct mig_source *s)
+{
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		wherry_bitmap_mark(s->taken[i], s->regions.list[i].span);
+		wherry_watch_give_back(s->regions.list[i].watch, s->taken[i]);
+		wherry_bitmap_clear(s->taken[i]);
+	}
+}
+
+static int
+start_tracking(struct mig_source *s)
+{
+	bool fresh;
+	int rc = wherry_fault("source.track") ? -EIO : mig_agent_tracker_get(s->agent, &fresh);
+	struct wherry_watch_stats stats;
+
+	if (rc != 0)
+		return mig_fail(
+			&s->reason, rc, "dirty tracking could not be started: %s", strerror(-rc));
+	s->tracking = true;
+	if (!fresh)
+		mark_all(s);
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		wherry_watch_get_stats(s->regions.list[i].watch, &stats);
+		s->iommu_seen += stats.iommu_pages;
+		s->cpu_seen += stats.cpu_pages;
+	}
+	return 0;
+}
+
+static int
+quiesce(struct mig_source *s)
+{
+	int rc = wherry_fault("source.quiesce")
+		? -EBUSY
+		: s->agent->ops.quiesce(s->agent->ops.ctx, &s->last_burst);
+
+	if (rc != 0)
+		return mig_fail(
+			&s->reason, rc, "the application could not be stopped: %s", strerror(-rc));
+	s->quiesced = true;
+	return 0;
+}
+
+/* Hash all memory while the destination does; what is worthless is skipped on both sides. */
+static int
+verify(struct mig_source *s, struct mig_digest *d)
+{
+	struct mig_verify v = { .regions = s->numbers, .skip = s->worthless, .n = s->regions.n };
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < s->regions.n; i++) {
+		const struct mig_region *r = &s->regions.list[i];
+
+		wherry_watch_worthless(r->watch, true, s->worthless[i]);
+		rc = mig_sender_runs(s->sender, WHERRY_REC_SKIP, i, r, s->worthless[i]);
+	}
+	if (rc == 0)
+		rc = mig_channel_send_empty(s->ch, WHERRY_REC_VERIFY);
+	if (rc == 0)
+		rc = mig_verify_hash(&v, s->ch, d, &s->verify_ns);
+	return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
+}
+
+static int
+send_digest(struct mig_source *s, const struct mig_digest *memory)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 256];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
+	int rc;
+
+	wherry_table_put_u64(&t, WHERRY_DIGEST_LOW, s->sender->digest.low);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_HIGH, s->sender->digest.high);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_PAGES, s->sender->digest.pages);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_LAST_BURST, s->last_burst);
+	if (s->params.verify) {
+		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_LOW, memory->low);
+		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_HIGH, memory->high);
+		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_NS, s->verify_ns);
+	}
+	rc = mig_channel_send(s->ch, WHERRY_REC_DIGEST, t.buf, t.len);
+	return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
+}
+
+/* The application is stopped: what is left, and the proof of it. */
+static int
+finish(struct mig_source *s)
+{
+	struct mig_digest memory;
+	struct wherry_record ready;
+	uint64_t ns;
+	int rc = mig_source_final_round(s);
+
+	if (rc == 0)
+		rc = mig_sections_send(s->agent, s->ch, &s->reason);
+	mig_digest_init(&memory, s->self.key);
+	if (rc == 0 && s->params.verify)
+		rc = verify(s, &memory);
+	if (rc == 0)
+		rc = send_digest(s, &memory);
+	if (rc != 0)
+		return rc;
+	rc = mig_channel_expect(s->ch, WHERRY_REC_READY, &ready);
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	ns = wherry_field_u64(ready.payload, ready.len, WHERRY_READY_VERIFY_NS, 0);
+	if (s->params.verify && ns > s->verify_ns)
+		s->verify_ns = ns;
+	return 0;
+}
+
+/* The same running kernel on both sides: one CLOCK_MONOTONIC. */
+static bool
+clock_is_shared(const struct mig_source *s)
+{
+	return s->self.boot_id[0] != '\0' && strcmp(s->self.boot_id, s->peer.boot_id) == 0;
+}
+
+static void
+reckon_blackout(struct mig_source *s, const struct wherry_record *running)
+{
+	uint64_t end = mig_now();
+
+	if (clock_is_shared(s))
+		end = wherry_field_u64(
+			running->payload, running->len, WHERRY_RUNNING_FIRST_BURST, end);
+	s->blackout = end > s->last_burst ? end - s->last_burst : 1;
+	s->blackout -= s->verify_ns < s->blackout ? s->verify_ns : s->blackout - 1;
+}
+
+/* From here on nobody can cancel. A COMMIT that the network did not take was not sent. */
+static int
+switch_over(struct mig_source *s)
+{
+	struct wherry_record running;
+	int rc = mig_agent_close_gate(s->agent);
+
+	if (rc != 0)
+		return mig_fail(&s->reason, rc, "cancelled");
+	mig_channel_ignore_cancel(s->ch);
+	s->committed = true;
+	rc = mig_channel_send_empty(s->ch, WHERRY_REC_COMMIT);
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	rc = move(s, WHERRY_STATE_SWITCHOVER);
+	if (s->params.timeout_ms < RUNNING_MS)
+		mig_channel_set_timeout(s->ch, RUNNING_MS);
+	if (rc == 0)
+		rc = mig_channel_expect(s->ch, WHERRY_REC_RUNNING, &running);
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	reckon_blackout(s, &running);
+	return 0;
+}
+
+static int
+run(struct mig_source *s, const struct mig_uri *uri)
+{
+	int rc = prepare(s);
+
+	if (rc == 0)
+		rc = open_channel(s, uri);
+	if (rc == 0)
+		rc = compare(s);
+	if (rc == 0)
+		rc = start_tracking(s);
+	if (rc == 0)
+		rc = move(s, WHERRY_STATE_PRECOPY);
+	if (rc == 0)
+		rc = mig_source_precopy(s);
+	if (rc == 0)
+		rc = move(s, WHERRY_STATE_QUIESCE);
+	if (rc == 0)
+		rc = quiesce(s);
+	if (rc == 0)
+		rc = move(s, WHERRY_STATE_FINAL);
+	if (rc == 0)
+		rc = finish(s);
+	return rc == 0 ? switch_over(s) : rc;
+}
+
+/* COMMIT is out: who runs is not known here, and nothing may be undone. */
+static void
+say_unknown(struct mig_source *s)
+{
+	struct mig_reason why = s->reason;
+
+	mig_fail(&s->reason, 0,
+		"COMMIT was sent and no answer came; the destination may be running, this process will not run again by itself: %.120s",
+		why.text);
+	LOG_ERR("%s", s->reason.text);
+}
+
+/* The application goes on first, and only then is the peer told: that may take a second. */
+static void
+undo(struct mig_source *s, int rc)
+{
+	if (mig_agent_on_failure(s->agent) == WHERRY_STATE_UNKNOWN) {
+		say_unknown(s);
+		return;
+	}
+	if (s->quiesced && s->agent->ops.resume != NULL)
+		s->agent->ops.resume(s->agent->ops.ctx);
+	LOG_WARN("migration failed, this process goes on: %s", s->reason.text);
+	if (s->ch != NULL && !s->committed)
+		mig_channel_abort(s->ch, rc, s->reason.text);
+}
+
+static void
+fini(struct mig_source *s)
+{
+	if (s->tracking)
+		mig_agent_tracker_put(s->agent);
+	if (s->ch != NULL)
+		mig_agent_set_progress(s->agent, 0, 0, mig_channel_sent(s->ch));
+	mig_sender_destroy(s->sender);
+	mig_channel_destroy(s->ch);
+	free(s->numbers);
+	destroy_bitmaps(s->worthless, s->regions.n);
+	destroy_bitmaps(s->taken, s->regions.n);
+	mig_regions_fini(&s->regions);
+}
+
+void
+mig_source_run(struct wherry_agent *agent)
+{
+	struct mig_source s = { .agent = agent };
+	struct mig_uri uri;
+	int rc;
+
+	wherry_mutex_lock(&agent->lock);
+	s.params = agent->params;
+	uri = agent->uri;
+	wherry_mutex_unlock(&agent->lock);
+	rc = run(&s, &uri);
+	if (rc != 0)
+		undo(&s, rc);
+	fini(&s);
+	mig_agent_end(agent,
+		&(struct mig_outcome){ .rc = rc,
+			.done = WHERRY_STATE_RELEASED,
+			.reason = s.reason.text,
+			.blackout_ns = s.blackout,
+			.clock_shared = rc == 0 && clock_is_shared(&s) });
+	if (rc == 0 && agent->ops.released != NULL)
+		agent->ops.released(agent->ops.ctx);
+}

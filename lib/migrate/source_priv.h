@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SOURCE_PRIV_H
+#define SOURCE_PRIV_H
+
+/*
+ * A migration as its source sees it: source.c has the phases and what a failure in each
+ * undoes, source_rounds.c the rounds of pre-copy and the final one.
+ */
+
+#include "agent_priv.h"
+#include "channel_priv.h"
+#include "hello_priv.h"
+#include "sender_priv.h"
+
+struct mig_source {
+	struct wherry_agent *agent;
+	struct wherry_migrate_params params;
+	struct mig_channel *ch;
+	struct mig_sender *sender;
+	struct mig_regions regions;
+	struct wherry_bitmap **taken;      /* one for each region: pages of the round */
+	struct wherry_bitmap **worthless;  /* likewise, NULL without verify */
+	const struct mig_region **numbers; /* regions by their number: the list's order */
+	struct mig_hello self, peer;
+	bool tracking, quiesced;
+	bool committed;      /* COMMIT was handed over, or may have been */
+	uint64_t last_burst; /* ns */
+	uint64_t blackout;   /* ns */
+	uint64_t verify_ns;  /* spent hashing while stopped, does not count as blackout */
+	/* measured on the way, for the forecast */
+	double bandwidth;
+	uint64_t harvest_ns, rtt_ns;
+	uint64_t iommu_seen, cpu_seen; /* the tracker's counts at the last harvest */
+	uint64_t round_begun;          /* ns */
+	struct wherry_round round;     /* under way */
+	uint64_t round_pages;          /* it has to handle */
+	struct mig_reason reason;
+};
+
+/* Rounds until the forecast meets the limit. -ETIMEDOUT: it never does. */
+int mig_source_precopy(struct mig_source *s);
+/* Application stopped: what is left. */
+int mig_source_final_round(struct mig_source *s);
+/* The channel failed: its reason is ours. */
+int mig_source_channel_failed(struct mig_source *s, int rc);
+
+#endif /* SOURCE_PRIV_H */

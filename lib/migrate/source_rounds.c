@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Rounds. Each begins with what the last harvest reported: all watches are taken, and
+ * only then is the first page copied. A round ends with the destination's word that all
+ * is in its place, so that nothing of it is left for the blackout; then memory is
+ * harvested again and the forecast made.
+ */
+#define LOG_PREFIX "migrate/source"
+
+#include <errno.h>
+#include <string.h>
+
+#include "converge_priv.h"
+#include "source_priv.h"
+
+/* Quiesce and takeover cannot be measured before they happen. */
+#define UNMEASURED_MS 5.0
+
+int
+mig_source_channel_failed(struct mig_source *s, int rc)
+{
+	return mig_fail(&s->reason, rc, "%s", mig_channel_reason(s->ch));
+}
+
+struct totals {
+	uint64_t iommu, cpu, pending, filtered;
+	double rate; /* pages per second */
+};
+
+static struct totals
+ask_watches(const struct mig_source *s)
+{
+	struct totals t = { .iommu = 0 };
+
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		struct wherry_watch_stats stats;
+
+		wherry_watch_get_stats(s->regions.list[i].watch, &stats);
+		t.iommu += stats.iommu_pages;
+		t.cpu += stats.cpu_pages;
+		t.pending += stats.pending_pages;
+		t.filtered += stats.filtered_pages;
+		t.rate += stats.iommu_rate + stats.cpu_rate;
+	}
+	return t;
+}
+
+/* Harvest, and begin the next round with what it says. */
+static int
+harvest(struct mig_source *s, bool final)
+{
+	uint64_t begin = mig_now();
+	int rc = wherry_fault("source.harvest") ? -EIO : wherry_tracker_harvest(s->agent->tracker);
+	struct totals t;
+
+	if (rc != 0)
+		return mig_fail(
+			&s->reason, rc, "dirty pages could not be asked for: %s", strerror(-rc));
+	s->harvest_ns = mig_now() - begin;
+	t = ask_watches(s);
+	s->round = (struct wherry_round){
+		.n = s->round.n + 1,
+		.final = final,
+		.iommu_dirty_pages = t.iommu - s->iommu_seen,
+		.cpu_dirty_pages = t.cpu - s->cpu_seen,
+	};
+	s->iommu_seen = t.iommu;
+	s->cpu_seen = t.cpu;
+	return 0;
+}
+
+/* Everything is taken before anything is copied. */
+static int
+take_all(struct mig_source *s)
+{
+	s->round_pages = 0;
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		int rc = wherry_fault("source.take")
+			? -ENOMEM
+			: wherry_watch_take(s->regions.list[i].watch, s->round.final, s->taken[i]);
+
+		if (rc != 0)
+			return mig_fail(&s->reason, rc, "dirty pages could not be taken: %s",
+				strerror(-rc));
+		s->round_pages += wherry_bitmap_count(s->taken[i]);
+	}
+	return 0;
+}
+
+static int
+send_all_regions(struct mig_source *s)
+{
+	s->sender->pages = s->sender->zero_pages = s->sender->busy_ns = 0;
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		int rc = mig_sender_region(s->sender, i, &s->regions.list[i], s->taken[i]);
+
+		if (rc != 0)
+			return mig_source_channel_failed(s, rc);
+		wherry_bitmap_clear(s->taken[i]);
+	}
+	return 0;
+}
+
+/* Tell the destination, and wait until it has caught up unless this is the last. */
+static int
+close_round(struct mig_source *s)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 256];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
+	struct wherry_record got;
+	uint64_t begin;
+	int rc;
+
+	wherry_table_put_u64(&t, WHERRY_ROUND_N, s->round.n);
+	wherry_table_put_u64(&t, WHERRY_ROUND_FINAL, s->round.final);
+	wherry_table_put_u64(&t, WHERRY_ROUND_IOMMU_PAGES, s->round.iommu_dirty_pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_CPU_PAGES, s->round.cpu_dirty_pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_PAGES, s->sender->pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_ZERO_PAGES, s->sender->zero_pages);
+	rc = mig_channel_send(s->ch, WHERRY_REC_ROUND, t.buf, t.len);
+	if (rc != 0 || s->round.final)
+		return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
+	begin = mig_now();
+	rc = mig_channel_expect(s->ch, WHERRY_REC_GOT, &got);
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	if (wherry_field_u64(got.payload, got.len, WHERRY_GOT_N, 0) != s->round.n)
+		return mig_fail(&s->reason, -EPROTO, "the peer has another round than was sent");
+	s->sender->busy_ns += mig_now() - begin;
+	if (s->rtt_ns == 0 || mig_now() - begin < s->rtt_ns)
+		s->rtt_ns = mig_now() - begin;
+	return 0;
+}
+
+/* Take, send, close: the round that harvest has begun. */
+static int
+run_round(struct mig_source *s)
+{
+	uint64_t begin = mig_now(), sent = mig_channel_sent(s->ch);
+	int rc = take_all(s);
+
+	if (rc == 0)
+		rc = send_all_regions(s);
+	if (rc == 0)
+		rc = close_round(s);
+	if (rc != 0)
+		return rc;
+	s->round.pages = s->sender->pages;
+	s->round.zero_pages = s->sender->zero_pages;
+	s->round.bytes = mig_channel_sent(s->ch) - sent;
+	s->round.ns = mig_now() - begin;
+	s->bandwidth = mig_bandwidth(s->bandwidth, s->round.bytes, s->sender->busy_ns);
+	s->round.bandwidth = (double)s->round.bytes / (double)s->round.ns * 1e9;
+	return 0;
+}
+
+/* What would be left to send if the application were stopped now, and what it costs. */
+static double
+forecast(const struct mig_source *s)
+{
+	double lead_s = (double)s->harvest_ns / 1e9 + UNMEASURED_MS / 1e3;
+	struct totals t = ask_watches(s);
+	struct mig_measure m = {
+		.bandwidth = s->bandwidth,
+		.fixed_ms = (double)(s->harvest_ns + 2 * s->rtt_ns) / 1e6 + UNMEASURED_MS,
+	};
+	double pages = 0;
+
+	for (uint32_t i = 0; i < s->regions.n; i++)
+		pages += wherry_watch_forecast(s->regions.list[i].watch, lead_s);
+	pages -= (double)t.filtered;
+	m.pending_bytes = pages > 0 ? pages * WHERRY_STREAM_PAGE : 0;
+	return mig_forecast_ms(&m);
+}
+
+static int
+not_converged(struct mig_source *s, double forecast_ms)
+{
+	return mig_fail(&s->reason, -ETIMEDOUT,
+		"not converged after %u rounds: forecast %.0f ms, limit %u ms; %.1f MB/s get dirty, %.1f MB/s can be sent: raise --downtime-limit or --max-bandwidth, or lower the load",
+		s->params.max_rounds, forecast_ms, s->params.downtime_limit_ms,
+		ask_watches(s).rate * WHERRY_STREAM_PAGE / 1e6, s->bandwidth / 1e6);
+}
+
+int
+mig_source_precopy(struct mig_source *s)
+{
+	enum mig_verdict verdict = MIG_GO_ON;
+	int rc = harvest(s, false);
+
+	while (rc == 0 && verdict == MIG_GO_ON) {
+		struct wherry_round done;
+
+		rc = run_round(s);
+		done = s->round;
+		if (rc == 0)
+			rc = harvest(s, false);
+		if (rc != 0)
+			break;
+		done.forecast_ms = forecast(s);
+		mig_agent_set_round(s->agent, &done);
+		LOG_DEBUG("round %u: %llu pages, %llu of them zeroes, forecast %.1f ms", done.n,
+			(unsigned long long)done.pages, (unsigned long long)done.zero_pages,
+			done.forecast_ms);
+		verdict = mig_converge(done.forecast_ms, s->params.downtime_limit_ms, done.n,
+			s->params.max_rounds);
+		if (verdict == MIG_GIVE_UP)
+			rc = not_converged(s, done.forecast_ms);
+	}
+	return rc;
+}
+
+/* The round that precopy's last harvest began has not been sent: its counts belong to this one. */
+int
+mig_source_final_round(struct mig_source *s)
+{
+	struct wherry_round before = s->round;
+	struct totals t;
+	int rc = harvest(s, true);
+
+	if (rc != 0)
+		return rc;
+	s->round.n = before.n;
+	s->round.iommu_dirty_pages += before.iommu_dirty_pages;
+	s->round.cpu_dirty_pages += before.cpu_dirty_pages;
+	t = ask_watches(s);
+	rc = run_round(s);
+	if (rc != 0)
+		return rc;
+	mig_agent_set_round(s->agent, &s->round);
+	mig_agent_set_filtered(
+		s->agent, t.pending > s->round_pages ? t.pending - s->round_pages : 0);
+	return 0;
+}
