@@ -10,11 +10,18 @@ test_programs() { # test_programs FOLDER
 # What a build folder lacks, and why: nothing is left out in silence.
 report_missing() { # report_missing FOLDER
 	local name
-	for name in dpdk net; do
-		[ ! -d "app/test/$name" ] || [ ! -s "app/test/$name/meson.build" ] && continue
-		[ -n "$(find "$1/app/test" -name "wherry-test-$name" -type f)" ] ||
-			skip "wherry-test-$name ($1)" "not built: see 'meson setup $1' output, devtools/packages and devtools/dpdk-sdk"
-	done
+	while IFS= read -r name; do
+		[ -n "$(find "$1/app/test" -name "$name" -type f)" ] ||
+			skip "$name ($1)" "not built: $(why_not_built "$1")"
+	done < <(grep -hoE "executable\('wherry-test[a-z-]*" app/test/meson.build app/test/*/meson.build | cut -d"'" -f2)
+}
+
+why_not_built() { # why_not_built FOLDER
+	if ! grep -q '"name": "libdpdk"' "$1/meson-info/intro-dependencies.json"; then
+		echo "DPDK is not part of this build; devtools/packages build installs it"
+	else
+		echo "no driver headers of this DPDK; devtools/dpdk-sdk fetches them"
+	fi
 }
 
 unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it

@@ -82,7 +82,7 @@ ports_save(void *ctx, void *buf, size_t cap)
 
 		if (rc != 0)
 			return rc;
-		shape_encode(&shape, at + 2 + i * SHAPE_LEN);
+		shape_encode(&shape, at + 2 + (size_t)i * SHAPE_LEN);
 	}
 	return (int)len;
 }
@@ -143,7 +143,7 @@ decode_all(struct ports *ports, const uint8_t *at, size_t len, struct port_shape
 		return -EOPNOTSUPP;
 	}
 	for (unsigned int i = 0; i < ports->n; i++) {
-		int rc = check_one(ports, i, at + 2 + i * SHAPE_LEN, &shapes[i]);
+		int rc = check_one(ports, i, at + 2 + (size_t)i * SHAPE_LEN, &shapes[i]);
 
 		if (rc != 0)
 			return rc;

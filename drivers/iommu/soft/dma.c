@@ -3,6 +3,7 @@
  * DMA: translate page by page through the IOTLB, and move the bytes. No lock,
  * no syscall, no allocation.
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -127,6 +128,7 @@ move(uint8_t *memory, struct transfer *t, size_t len)
 	while (len > 0) {
 		size_t size = access_size(memory, len);
 
+		assert((t->from == NULL) != (t->to == NULL));
 		if (t->from != NULL) {
 			store(memory, t->from, size);
 			t->from += size;

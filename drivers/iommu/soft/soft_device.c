@@ -123,17 +123,17 @@ sum(const struct soft_device *dev, size_t counter)
 }
 
 void
-wherry_soft_get_stats(const struct wherry_device *handle, struct wherry_soft_stats *ret_stats)
+wherry_soft_get_stats(const struct wherry_device *dev, struct wherry_soft_stats *ret_stats)
 {
-	const struct soft_device *dev = wherry_device_driver_half(handle, &wherry_iommu_soft);
+	const struct soft_device *soft = wherry_device_driver_half(dev, &wherry_iommu_soft);
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
-	if (dev == NULL)
+	if (soft == NULL)
 		return;
-	ret_stats->hits = sum(dev, offsetof(struct soft_shard, hits));
-	ret_stats->walks = sum(dev, offsetof(struct soft_shard, walks));
-	ret_stats->faults = sum(dev, offsetof(struct soft_shard, faults));
-	ret_stats->invalidations = __atomic_load_n(&dev->invalidations, __ATOMIC_RELAXED);
+	ret_stats->hits = sum(soft, offsetof(struct soft_shard, hits));
+	ret_stats->walks = sum(soft, offsetof(struct soft_shard, walks));
+	ret_stats->faults = sum(soft, offsetof(struct soft_shard, faults));
+	ret_stats->invalidations = __atomic_load_n(&soft->invalidations, __ATOMIC_RELAXED);
 }
 
 bool

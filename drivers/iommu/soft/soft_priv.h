@@ -55,7 +55,7 @@ struct soft_domain {
 
 /*
  * Threads count themselves in one of several places, each on a cache line of its
- * own, so that two threads on one device do not pass a line to and fro.
+ * own, so that two threads on one device do not pass a line back and forth.
  */
 struct soft_shard {
 	uint64_t active[2]; /* sections under way, by device.phase when they began */

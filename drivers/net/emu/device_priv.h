@@ -71,12 +71,12 @@ struct device_call {
 void device_call(struct emu_device *device, const struct device_call *call);
 
 /* The thread: device_loop.c */
-void *device_thread(void *device);
+void *device_thread(void *arg);
 
 /* One turn of one queue; true if there was work. device_tx.c */
 bool device_transmit(struct emu_device *device, unsigned int id);
 /* A frame has come in: wire->input. device_rx.c */
-void device_input(void *device, const void *frame, size_t len);
+void device_input(void *arg, const void *frame, size_t len);
 /* Raise the interrupts that are wanted for what has been delivered. device_rx.c */
 void device_interrupt(struct emu_device *device);
 /* The queue of a frame; its hash in *ret_hash if true. device_rss.c */
