@@ -8,12 +8,18 @@
 
 #include "test.h"
 
+#ifdef NET_PLUGIN
+#define NET_PLUGIN_ARGS "-d", NET_PLUGIN,
+#else
+#define NET_PLUGIN_ARGS
+#endif
+
 void
 eal_need(void)
 {
 	static int rc = -1;
 	static char *argv[] = { "wherry-test-dpdk", "--no-huge", "--no-shconf", "--no-pci", "-m",
-		"128", "-l", "0", "--log-level=critical", NULL };
+		"128", "-l", "0", "--log-level=critical", NET_PLUGIN_ARGS NULL };
 
 	if (rc < 0)
 		rc = rte_eal_init((int)(sizeof(argv) / sizeof(*argv)) - 1, argv);
@@ -57,4 +63,13 @@ eal_port_close(const char *name)
 	CHECK_EQ(rte_eth_dev_stop(id), 0);
 	CHECK_EQ(rte_eth_dev_close(id), 0);
 	CHECK_EQ(rte_eal_hotplug_remove("vdev", name), 0);
+}
+
+void
+eal_need_net_wherry(void)
+{
+#ifndef NET_PLUGIN
+	SKIP("net_wherry is not built: run devtools/dpdk-sdk, then meson setup --reconfigure");
+#endif
+	eal_need();
 }

@@ -13,7 +13,9 @@
 
 /* Start EAL if it has not been. */
 void eal_need(void);
-/* A port of a stock PMD: "net_null0", configured with n queues each way, not started. */
+/* The same, and net_wherry is there; SKIP if not. */
+void eal_need_net_wherry(void);
+/* A port: a stock PMD or net_wherry, configured with n queues each way, not started. */
 uint16_t eal_port(const char *name, const char *args, uint16_t queues, struct rte_mempool *mp);
 /* Close it. */
 void eal_port_close(const char *name);

@@ -131,6 +131,23 @@ TEST(park_all_returns_when_every_poller_waits)
 	end_cores(cores, &p);
 }
 
+/* A core reads an ask, is slow, and meanwhile that ask is over and the next one counts. */
+TEST(park_core_late_for_an_ask_does_not_count_for_the_next)
+{
+	struct core core = { 0 };
+	struct park p;
+
+	CHECK_EQ(park_init(&p, 1), 0);
+	__atomic_store_n(&p.parked, PARK_ASK_ONE, __ATOMIC_RELEASE); /* the next, nobody yet */
+	core.park = &p;
+	CHECK_EQ(pthread_create(&core.thread, NULL, run_core, &core), 0);
+	usleep(10000);
+	CHECK_EQ(__atomic_load_n(&p.parked, __ATOMIC_ACQUIRE), PARK_ASK_ONE);
+	park_quit(&p);
+	CHECK_EQ(pthread_join(core.thread, NULL), 0);
+	park_fini(&p);
+}
+
 struct heard {
 	char line[256];
 };

@@ -2,6 +2,7 @@
 /* lib/dpdk: ports that move, with stock PMDs. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -136,6 +137,106 @@ TEST(ports_takeover_gives_the_port_the_peers_shape)
 	CHECK(same_shape(shape_of(&pair.there), source));
 	CHECK(frames(id) > 0);
 	drop_pair();
+}
+
+/* net_wherry can do all that the stock PMDs here cannot. */
+static void
+make_wherry_pair(struct pair *pair, struct rte_mempool *mp)
+{
+	eal_need_net_wherry();
+	*pair = (struct pair){ .len = 0 };
+	CHECK_EQ(ports_add(&pair->here, eal_port("net_wherry_a", "wire=loop", 1, mp)), 0);
+	CHECK_EQ(ports_add(&pair->there, eal_port("net_wherry_b", "wire=loop", 1, mp)), 0);
+	CHECK_EQ(ports_start(&pair->here), 0);
+}
+
+static void
+drop_wherry_pair(void)
+{
+	eal_port_close("net_wherry_a");
+	eal_port_close("net_wherry_b");
+}
+
+static void
+set_modes(uint16_t id, bool promiscuous, bool allmulticast)
+{
+	CHECK_EQ(promiscuous ? rte_eth_promiscuous_enable(id) : rte_eth_promiscuous_disable(id), 0);
+	CHECK_EQ(allmulticast ? rte_eth_allmulticast_enable(id) : rte_eth_allmulticast_disable(id),
+		0);
+}
+
+TEST(ports_takeover_moves_modes_and_mtu_whatever_they_were)
+{
+	for (unsigned int n = 0; n < 8; n++) {
+		bool promiscuous = n & 1, allmulticast = n & 2;
+		struct port_shape source;
+		struct pair pair;
+
+		make_wherry_pair(&pair, eal_mempool());
+		set_modes(pair.here.port[0].id, promiscuous, allmulticast);
+		set_modes(pair.there.port[0].id, n & 4, n & 4);
+		CHECK_EQ(ports_quiesce(&pair.here), 0);
+		CHECK_EQ(rte_eth_dev_set_mtu(pair.here.port[0].id, 1280), 0);
+		source = shape_of(&pair.here);
+		save(&pair);
+		CHECK_EQ(ports_warm(&pair.there), 0);
+		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+		CHECK_EQ(ports_takeover(&pair.there), 0);
+		CHECK(same_shape(shape_of(&pair.there), source));
+		CHECK(source.promiscuous == promiscuous && source.allmulticast == allmulticast);
+		CHECK_EQ(source.mtu, 1280);
+		drop_wherry_pair();
+	}
+}
+
+/* Frames that meanwhile came back over the loop. */
+static unsigned int
+loop_frames(uint16_t id, struct rte_mempool *mp)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(mp);
+
+		CHECK(m != NULL);
+		memset(rte_pktmbuf_append(m, 60), 0xff, 60); /* broadcast */
+		CHECK_EQ(rte_eth_tx_burst(id, 0, &m, 1), 1);
+	}
+	for (unsigned int i = 0; i < 200 && n < 4; i++) {
+		struct rte_mbuf *m[4];
+		uint16_t got = rte_eth_rx_burst(id, 0, m, 4);
+
+		rte_pktmbuf_free_bulk(m, got);
+		n += got;
+		usleep(100);
+	}
+	return n;
+}
+
+/* So that no frame is written where the peer's bytes arrive, and buffers can be adopted. */
+TEST(ports_warm_holds_no_mbuf_and_receives_from_takeover_on)
+{
+	struct rte_mempool *mp;
+	struct pair pair;
+	uint16_t id;
+
+	eal_need_net_wherry();
+	mp = rte_pktmbuf_pool_create("warm", 511, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	CHECK(mp != NULL);
+	make_wherry_pair(&pair, mp);
+	CHECK_EQ(loop_frames(pair.here.port[0].id, eal_mempool()), 4);
+	CHECK_EQ(ports_quiesce(&pair.here), 0);
+	save(&pair);
+	CHECK_EQ(ports_warm(&pair.there), 0);
+	CHECK_EQ(pair.there.port[0].at, PORT_WARM);
+	CHECK_EQ(rte_mempool_in_use_count(mp), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(rte_mempool_in_use_count(mp), 0);
+	CHECK_EQ(ports_takeover(&pair.there), 0);
+	id = pair.there.port[0].id;
+	CHECK_EQ(loop_frames(id, eal_mempool()), 4);
+	drop_wherry_pair();
+	rte_mempool_free(mp);
 }
 
 TEST(ports_check_changes_nothing)
