@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Usage: wherry [--help | --version] COMMAND [OPTION...] */
+#include <stdio.h>
+#include <string.h>
+
+#include "wherry.h"
+#include "wherry_base.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "info", cmd_info },
+	{ "migrate", cmd_migrate },
+	{ "status", cmd_status },
+	{ "cancel", cmd_cancel },
+	{ "watch", cmd_watch },
+};
+
+static const char usage[] =
+	"Usage: wherry COMMAND [OPTION...]\n"
+	"Move a running application to another process or machine, and watch it.\n"
+	"\n"
+	"  info      what this machine offers: dirty tracking, NUMA nodes, IOMMU backends\n"
+	"  migrate   move an application to a destination that waits for it\n"
+	"  status    how an application and its migration stand\n"
+	"  cancel    give a migration up; the application goes on where it is\n"
+	"  watch     show how fast each region is written, by devices and by the CPU\n"
+	"\n"
+	"wherry COMMAND --help says more. The manual is wherry(1).\n";
+
+static const struct command *
+find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct command *command;
+	char name[64];
+
+	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
+		return fputs(usage, stdout) < 0;
+	if (argc >= 2 && strcmp(argv[1], "--version") == 0)
+		return printf("wherry %s\n", wherry_version()) < 0;
+	command = argc >= 2 ? find(argv[1]) : NULL;
+	if (command == NULL) {
+		if (argc >= 2)
+			fprintf(stderr, "wherry: there is no command \"%s\"\n", argv[1]);
+		fputs(usage, stderr);
+		return 2;
+	}
+	snprintf(name, sizeof(name), "wherry %s", command->name);
+	argv[1] = name;
+	return command->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wherry migrate URI: asks for a migration and shows it until it has ended. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "wherry.h"
+
+struct options {
+	struct target target;
+	const char *uri;
+	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms;
+	bool verify;
+};
+
+static const char doc[] =
+	"Move the application to the destination that waits at URI: tcp:HOST:PORT or unix:PATH."
+	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
+	"destination runs.";
+
+enum { OPT_BANDWIDTH = 256, OPT_DOWNTIME, OPT_ROUNDS, OPT_TIMEOUT, OPT_VERIFY };
+
+static const struct argp_option option_list[] = {
+	{ "max-bandwidth", OPT_BANDWIDTH, "BYTES", 0,
+		"bytes per second at most; K, M and G are 2^10, 2^20 and 2^30 (default: no limit)",
+		0 },
+	{ "downtime-limit", OPT_DOWNTIME, "MS", 0,
+		"switch over when the predicted blackout is below (default: 50)", 0 },
+	{ "max-rounds", OPT_ROUNDS, "N", 0,
+		"give up if that is not reached after so many rounds (default: 30)", 0 },
+	{ "timeout", OPT_TIMEOUT, "MS", 0,
+		"give up when the peer is silent for so long (default: 10000)", 0 },
+	{ "verify", OPT_VERIFY, NULL, 0,
+		"hash all memory on both sides while the application is stopped", 0 },
+	{ 0 },
+};
+
+/* A whole number with an optional K, M or G; false: something else. */
+static bool
+parse_number(const char *text, bool units, uint64_t *ret_value)
+{
+	static const char letters[] = "KMG";
+	const char *letter;
+	uint64_t value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno != 0 || end == text || *text == '-' || value > INT64_MAX >> 30)
+		return false;
+	if (*end != '\0' && units && (letter = strchr(letters, *end)) != NULL) {
+		value <<= 10 * (unsigned int)(letter - letters + 1);
+		end++;
+	}
+	*ret_value = value;
+	return *end == '\0';
+}
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+	uint64_t *number = NULL;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->target;
+		return 0;
+	case OPT_BANDWIDTH:
+		number = &o->max_bandwidth;
+		break;
+	case OPT_DOWNTIME:
+		number = &o->downtime_limit_ms;
+		break;
+	case OPT_ROUNDS:
+		number = &o->max_rounds;
+		break;
+	case OPT_TIMEOUT:
+		number = &o->timeout_ms;
+		break;
+	case OPT_VERIFY:
+		o->verify = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (o->uri != NULL)
+			argp_usage(state);
+		o->uri = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (o->uri == NULL)
+			argp_error(state, "the URI is missing, as in tcp:HOST:PORT");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	if (!parse_number(arg, key == OPT_BANDWIDTH, number))
+		argp_error(state, "\"%s\" is no whole number%s", arg,
+			key == OPT_BANDWIDTH ? " (100M, 1G)" : "");
+	return 0;
+}
+
+static volatile sig_atomic_t interrupts;
+
+static void
+on_interrupt(int sig)
+{
+	(void)sig;
+	if (++interrupts > 2)
+		_exit(130);
+}
+
+static void
+catch_interrupts(void)
+{
+	struct sigaction sa = { .sa_handler = on_interrupt };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+static json_t *
+make_request(const struct options *o)
+{
+	json_t *request =
+		json_pack("{ss ss sb}", "cmd", "migrate", "uri", o->uri, "verify", (int)o->verify);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{ "max_bandwidth", o->max_bandwidth },
+		{ "downtime_limit_ms", o->downtime_limit_ms },
+		{ "max_rounds", o->max_rounds },
+		{ "timeout_ms", o->timeout_ms },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i].value != 0)
+			json_object_set_new(request, numbers[i].name,
+				json_integer((json_int_t)numbers[i].value));
+	return request;
+}
+
+#define BAR 24
+
+/* One line that is written over and over; nothing if nobody looks at a terminal. */
+static void
+show_progress(const json_t *p)
+{
+	uint64_t total = get_count(p, "round_pages"), done = get_count(p, "round_done");
+	unsigned int filled = total != 0 && done <= total ? (unsigned int)(done * BAR / total) : 0;
+	char sent[32];
+
+	if (!isatty(STDOUT_FILENO))
+		return;
+	printf("\r\033[K%-10s round %-3llu [%.*s%*s] %3.0f%%  %s sent", get_text(p, "state"),
+		(unsigned long long)get_count(p, "round"), (int)filled, "########################",
+		(int)(BAR - filled), "", total != 0 ? 100.0 * (double)done / (double)total : 0.0,
+		show_bytes(get_real(p, "bytes_sent"), sent, sizeof(sent)));
+	fflush(stdout);
+}
+
+static void
+show_round(const json_t *r)
+{
+	char bytes[32], rate[32], ahead[48] = "application stopped";
+
+	if (!json_is_true(json_object_get(r, "final")))
+		snprintf(ahead, sizeof(ahead), "blackout forecast %.1f ms",
+			get_real(r, "forecast_ms"));
+	printf("%sround %-3llu dirty: %llu by devices, %llu by the CPU; sent %llu pages (%llu zero), %s in %.1f ms, %s/s; %s\n",
+		isatty(STDOUT_FILENO) ? "\r\033[K" : "", (unsigned long long)get_count(r, "n"),
+		(unsigned long long)get_count(r, "iommu_dirty_pages"),
+		(unsigned long long)get_count(r, "cpu_dirty_pages"),
+		(unsigned long long)get_count(r, "pages"),
+		(unsigned long long)get_count(r, "zero_pages"),
+		show_bytes(get_real(r, "bytes"), bytes, sizeof(bytes)), get_real(r, "ms"),
+		show_bytes(get_real(r, "bandwidth"), rate, sizeof(rate)), ahead);
+	fflush(stdout);
+}
+
+static void
+show_end(const json_t *e)
+{
+	bool completed = strcmp(get_text(e, "result"), "completed") == 0;
+	char state[32], sent[32];
+
+	printf("%s%s", isatty(STDOUT_FILENO) ? "\r\033[K" : "", get_text(e, "result"));
+	if (completed)
+		printf(": blackout %.1f ms (%s)", get_real(e, "blackout_ms"),
+			get_text(e, "blackout_by"));
+	else
+		printf(": %s", get_text(e, "reason"));
+	printf("; %.1f s, %llu rounds, %s sent for %s of state\n", get_real(e, "total_ms") / 1e3,
+		(unsigned long long)get_count(e, "rounds"),
+		show_bytes(get_real(e, "bytes_sent"), sent, sizeof(sent)),
+		show_bytes(get_real(e, "state_bytes"), state, sizeof(state)));
+}
+
+/* Returns true at the end, with the exit status. */
+static bool
+handle(const struct options *o, const json_t *line, int *ret_status)
+{
+	const char *event = client_event(line);
+
+	if (*event == '\0') { /* the answer to cancel */
+		if (!json_is_true(json_object_get(line, "ok")))
+			fprintf(stderr, "\nwherry: cannot cancel: %s\n",
+				get_text(json_object_get(line, "error"), "reason"));
+		return false;
+	}
+	if (o->target.json)
+		show_json(line);
+	else if (strcmp(event, "progress") == 0)
+		show_progress(line);
+	else if (strcmp(event, "round") == 0)
+		show_round(line);
+	else if (strcmp(event, "end") == 0)
+		show_end(line);
+	*ret_status = strcmp(get_text(line, "result"), "completed") == 0 ? 0 : 1;
+	return strcmp(event, "end") == 0;
+}
+
+static int
+follow(const struct options *o, struct client *c)
+{
+	bool ended = false, timed_out;
+	int asked = 0, status = 1;
+
+	while (!ended) {
+		json_t *line = client_next(c, 100, &timed_out);
+
+		if (interrupts > asked) {
+			asked = interrupts;
+			if (!client_request(c, json_pack("{ss}", "cmd", "cancel")))
+				return 1;
+		}
+		if (line == NULL && timed_out)
+			continue;
+		if (line == NULL) {
+			fputs("\nwherry: the application closed its control socket before the migration had ended: did it crash?\n",
+				stderr);
+			return 1;
+		}
+		ended = handle(o, line, &status);
+		json_decref(line);
+	}
+	return status;
+}
+
+int
+cmd_migrate(int argc, char **argv)
+{
+	static const struct argp_child children[] = { { &target_argp, 0, NULL, 0 }, { 0 } };
+	static const struct argp argp = { option_list, parse, "URI", doc, children, NULL, NULL };
+	struct options o = { .uri = NULL };
+	struct client *c;
+	json_t *answer;
+	int status = 1;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	catch_interrupts();
+	c = client_open(&o.target);
+	if (c == NULL)
+		return 1;
+	if (client_request(c, make_request(&o))) {
+		answer = client_next(c, -1, NULL);
+		if (client_is_ok(answer))
+			status = follow(&o, c);
+		json_decref(answer);
+	}
+	client_close(c);
+	return status;
+}

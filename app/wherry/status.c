@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wherry status and wherry cancel: one request, one answer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "wherry.h"
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+	(void)arg;
+	if (key == ARGP_KEY_INIT) {
+		state->child_inputs[0] = state->input;
+		return 0;
+	}
+	if (key == ARGP_KEY_ARG)
+		argp_usage(state);
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp_child children[] = { { &target_argp, 0, NULL, 0 }, { 0 } };
+
+/* Ask the application and return its answer, or NULL: said why. */
+static json_t *
+ask(const struct target *target, const char *cmd)
+{
+	struct client *c = client_open(target);
+	json_t *answer = NULL;
+
+	if (c == NULL)
+		return NULL;
+	if (client_request(c, json_pack("{ss}", "cmd", cmd))) {
+		answer = client_next(c, -1, NULL);
+		if (answer == NULL)
+			client_is_ok(NULL);
+	}
+	client_close(c);
+	return answer;
+}
+
+static void
+show_status(const json_t *s)
+{
+	char sent[32], total[32];
+
+	printf("application  %s (wherry %s)\n", get_text(s, "name"), get_text(s, "version"));
+	printf("state        %s\n", get_text(s, "state"));
+	if (*get_text(s, "reason") != '\0')
+		printf("reason       %s\n", get_text(s, "reason"));
+	if (get_count(s, "rounds") == 0)
+		return;
+	printf("rounds       %llu\n", (unsigned long long)get_count(s, "rounds"));
+	printf("sent         %s for %s of state\n",
+		show_bytes(get_real(s, "bytes_sent"), sent, sizeof(sent)),
+		show_bytes(get_real(s, "state_bytes"), total, sizeof(total)));
+	printf("forecast     %.1f ms of blackout\n",
+		get_real(json_object_get(s, "round"), "forecast_ms"));
+	if (get_real(s, "blackout_ms") > 0)
+		printf("blackout     %.1f ms\n", get_real(s, "blackout_ms"));
+	printf("time         %.1f s\n", get_real(s, "total_ms") / 1e3);
+}
+
+int
+cmd_status(int argc, char **argv)
+{
+	static const struct argp argp = { NULL, parse, "",
+		"Say how the application and its migration stand.", children, NULL, NULL };
+	struct target target = { .app = NULL };
+	json_t *status;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &target);
+	status = ask(&target, "status");
+	if (status == NULL)
+		return 1;
+	if (target.json)
+		show_json(status);
+	else
+		show_status(status);
+	json_decref(status);
+	return 0;
+}
+
+int
+cmd_cancel(int argc, char **argv)
+{
+	static const struct argp argp = { NULL, parse, "",
+		"Give the migration up that is under way; the application goes on where it is.",
+		children, NULL, NULL };
+	struct target target = { .app = NULL };
+	json_t *answer;
+	bool ok;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &target);
+	answer = ask(&target, "cancel");
+	if (answer == NULL)
+		return 1;
+	if (target.json)
+		show_json(answer);
+	ok = client_is_ok(answer);
+	json_decref(answer);
+	return ok ? 0 : 1;
+}
