@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The life of a migratable application: made, started, polled, ended. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app_priv.h"
+#include "base_priv.h"
+
+#define LOG_PREFIX "dpdk/app"
+#define LOOK_MS 200 /* how often a waiting destination looks whether its agent gave up */
+
+static int
+create_tracker(struct wherry_app *app)
+{
+	const struct wherry_tracker_opts opts = {
+		.cpu = app->opts->cpu,
+		.period_ms = app->opts->harvest_ms,
+	};
+
+	return wherry_tracker_create(&opts, &app->tracker);
+}
+
+static int
+create_agent(struct wherry_app *app)
+{
+	const struct wherry_section ports = {
+		.name = PORTS_SECTION,
+		.version = PORTS_SECTION_VERSION,
+		.save = ports_save,
+		.check = ports_check,
+		.load = ports_load,
+		.ctx = &app->ports,
+	};
+	struct wherry_agent_ops ops = app_agent_ops;
+	const struct wherry_agent_opts opts = {
+		.name = app->name,
+		.control = app->opts->control,
+		.incoming = app->opts->incoming,
+		.tracker = app->tracker,
+		.ops = &ops,
+	};
+	int rc;
+
+	ops.ctx = app;
+	rc = wherry_agent_create(&opts, &app->agent);
+	if (rc != 0)
+		return rc;
+	rc = wherry_agent_add_section(app->agent, &ports);
+	if (rc != 0)
+		wherry_agent_destroy(app->agent);
+	return rc;
+}
+
+static int
+create_threads(struct wherry_app *app)
+{
+	int rc = create_tracker(app);
+
+	if (rc != 0)
+		return rc;
+	rc = create_agent(app);
+	if (rc != 0)
+		wherry_tracker_destroy(app->tracker);
+	return rc;
+}
+
+static struct wherry_app *
+alloc_app(const struct wherry_app_opts *opts)
+{
+	struct wherry_app *app = wherry_fault("app.alloc") ? NULL : calloc(1, sizeof(*app));
+
+	if (app == NULL)
+		return NULL;
+	app->name = wherry_fault("app.name") ? NULL : strdup(opts->name);
+	if (app->name == NULL) {
+		free(app);
+		return NULL;
+	}
+	app->opts = opts;
+	app->incoming = opts->incoming != NULL;
+	app->harvest_ms = opts->harvest_ms;
+	app->ops = opts->ops;
+	STAILQ_INIT(&app->memory);
+	return app;
+}
+
+int
+wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_app)
+{
+	unsigned int pollers = opts->pollers != 0 ? opts->pollers : 1;
+	struct wherry_app *app;
+	int rc = -ENOMEM;
+
+	if (opts->name == NULL || pollers > PARK_COUNT_MASK)
+		return -EINVAL;
+	app = alloc_app(opts);
+	if (app == NULL)
+		return -ENOMEM;
+	rc = park_init(&app->park, pollers);
+	if (rc != 0)
+		goto free_app;
+	rc = wherry_dpdk_domain_get(opts->iommu, &app->dom);
+	if (rc != 0)
+		goto fini_park;
+	rc = app_as_control(app, create_threads);
+	if (rc != 0)
+		goto put_domain;
+	app->opts = NULL;
+	app_telemetry_add(app);
+	*ret_app = app;
+	return 0;
+put_domain:
+	wherry_dpdk_domain_put(app->dom);
+fini_park:
+	park_fini(&app->park);
+free_app:
+	free(app->name);
+	free(app);
+	return rc;
+}
+
+void
+wherry_app_destroy(struct wherry_app *app)
+{
+	if (app == NULL)
+		return;
+	app_telemetry_remove(app);
+	park_quit(&app->park); /* whatever waits for cores waits no longer */
+	wherry_agent_destroy(app->agent);
+	ports_stop(&app->ports);
+	app_memory_drop_all(app);
+	wherry_tracker_destroy(app->tracker);
+	wherry_dpdk_domain_put(app->dom);
+	park_fini(&app->park);
+	free(app->name);
+	free(app);
+}
+
+int
+wherry_app_add_port(struct wherry_app *app, uint16_t port)
+{
+	return ports_add(&app->ports, port);
+}
+
+static int
+start_threads(struct wherry_app *app)
+{
+	bool harvest = app->harvest_ms != 0 && !app->incoming;
+	int rc = harvest ? wherry_tracker_start(app->tracker) : 0;
+
+	if (rc != 0)
+		return rc;
+	rc = wherry_agent_start(app->agent);
+	if (rc != 0 && harvest)
+		wherry_tracker_stop(app->tracker);
+	return rc;
+}
+
+static int
+start_serving(struct wherry_app *app)
+{
+	int rc = ports_start(&app->ports);
+
+	if (rc != 0)
+		return rc;
+	rc = app_as_control(app, start_threads);
+	if (rc != 0)
+		ports_stop(&app->ports);
+	else
+		park_resume(&app->park);
+	return rc;
+}
+
+/* Until takeover has let the cores run, the agent gave up, or the application quits. */
+static int
+wait_for_takeover(struct wherry_app *app)
+{
+	struct wherry_status status;
+	int rc;
+
+	while ((rc = park_wait_running(&app->park, LOOK_MS)) == -ETIMEDOUT) {
+		wherry_agent_get_status(app->agent, &status);
+		if (status.state == WHERRY_STATE_FAILED) {
+			LOG_ERR("no migration: %s", status.reason);
+			return wherry_agent_wait(app->agent);
+		}
+	}
+	return rc;
+}
+
+static int
+start_incoming(struct wherry_app *app)
+{
+	int rc = ports_warm(&app->ports);
+
+	if (rc != 0)
+		return rc;
+	rc = app_as_control(app, start_threads);
+	if (rc == 0)
+		rc = wait_for_takeover(app);
+	if (rc != 0)
+		ports_stop(&app->ports);
+	return rc;
+}
+
+int
+wherry_app_start(struct wherry_app *app)
+{
+	return app->incoming ? start_incoming(app) : start_serving(app);
+}
+
+bool
+wherry_app_poll(struct wherry_app *app)
+{
+	return park_poll(&app->park);
+}
+
+int
+wherry_app_wake_fd(struct wherry_app *app)
+{
+	return app->park.wake_fd;
+}
+
+void
+wherry_app_quit(struct wherry_app *app)
+{
+	park_quit(&app->park);
+}
+
+struct wherry_agent *
+wherry_app_agent(struct wherry_app *app)
+{
+	return app->agent;
+}
+
+struct wherry_domain *
+wherry_app_domain(struct wherry_app *app)
+{
+	return app->dom;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the agent has an application do. Source: cores leave the PMDs before ports
+ * stop, and ports run before cores come back. Destination: all that can fail is done
+ * in verify, before READY, while the source can still go on.
+ */
+#include <errno.h>
+
+#include "app_priv.h"
+#include "base_priv.h"
+
+#define LOG_PREFIX "dpdk/app"
+#define PARK_MS 1000  /* a core that takes longer for one burst loop holds up everything */
+#define FIRST_MS 2000 /* cores may be launched only when start returns */
+
+static int
+quiesce(void *ctx, uint64_t *ret_last_burst_ns)
+{
+	struct wherry_app *app = ctx;
+	int rc = park_all(&app->park, PARK_MS, ret_last_burst_ns);
+
+	if (rc != 0)
+		return rc;
+	if (app->ops.parked != NULL)
+		app->ops.parked(app->ops.ctx);
+	rc = ports_quiesce(&app->ports);
+	if (rc != 0)
+		park_resume(&app->park);
+	return rc;
+}
+
+static void
+resume(void *ctx)
+{
+	struct wherry_app *app = ctx;
+
+	ports_resume(&app->ports);
+	park_resume(&app->park);
+}
+
+static void
+released(void *ctx)
+{
+	struct wherry_app *app = ctx;
+
+	park_quit(&app->park);
+}
+
+static void
+discard(void *ctx)
+{
+	struct wherry_app *app = ctx;
+	struct app_memory *m;
+
+	STAILQ_FOREACH(m, &app->memory, next) {
+		if (m->made_here)
+			wherry_arena_close(m->arena);
+		m->arena = NULL;
+	}
+}
+
+static int
+open_arenas(struct wherry_app *app)
+{
+	struct app_memory *m;
+
+	STAILQ_FOREACH(m, &app->memory, next) {
+		int rc = m->made_here ? wherry_arena_open(m->region, &m->arena) : 0;
+
+		if (rc != 0) {
+			LOG_ERR("what has come is no sound arena \"%s\"", m->name);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int
+verify(void *ctx)
+{
+	struct wherry_app *app = ctx;
+	int rc = open_arenas(app);
+
+	if (rc == 0 && app->ops.verify != NULL)
+		rc = app->ops.verify(app->ops.ctx);
+	if (rc != 0)
+		discard(app);
+	return rc;
+}
+
+static int
+rebind(struct wherry_app *app)
+{
+	int rc = app->ops.rebind != NULL ? app->ops.rebind(app->ops.ctx) : 0;
+
+	if (rc != 0)
+		ports_stop(&app->ports);
+	return rc;
+}
+
+/* The cores run; when one has handled a burst is for the record only. */
+static uint64_t
+first_burst(struct wherry_app *app)
+{
+	uint64_t first = 0;
+	int rc = park_wait_first(&app->park, FIRST_MS, &first);
+
+	if (rc == -ETIMEDOUT)
+		LOG_WARN("no core has polled %u ms after takeover: the blackout goes on",
+			(unsigned int)FIRST_MS);
+	return rc == 0 ? first : park_now_ns();
+}
+
+/* What is not tracked now is tracked when this process migrates: no reason not to run. */
+static void
+start_harvest(struct wherry_app *app)
+{
+	int rc = app->harvest_ms != 0 ? wherry_tracker_start(app->tracker) : 0;
+
+	if (rc != 0 && rc != -EALREADY)
+		LOG_WARN("periodic harvest does not start (%d)", rc);
+}
+
+static int
+takeover(void *ctx, uint64_t *ret_first_burst_ns)
+{
+	struct wherry_app *app = ctx;
+	int rc = ports_takeover(&app->ports);
+
+	if (rc == 0)
+		rc = rebind(app);
+	if (rc != 0)
+		return rc;
+	park_go(&app->park);
+	*ret_first_burst_ns = first_burst(app);
+	start_harvest(app); /* takes its time, and cores run already */
+	return 0;
+}
+
+const struct wherry_agent_ops app_agent_ops = {
+	.quiesce = quiesce,
+	.resume = resume,
+	.released = released,
+	.verify = verify,
+	.takeover = takeover,
+	.discard = discard,
+};

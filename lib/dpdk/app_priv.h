@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef APP_PRIV_H
+#define APP_PRIV_H
+
+/*
+ * A migratable application: a domain, a tracker, an agent, memory that moves, ports,
+ * and a park for the cores, tied together.
+ *
+ * Threads: the agent's thread calls the ops of app_migrate.c, one at a time, and only
+ * between start and destroy; lists do not change then. What an op writes (an arena
+ * that has come) is published to the cores and to start by the word of the park.
+ */
+
+#include <sys/queue.h>
+
+#include "park_priv.h"
+#include "ports_priv.h"
+#include "wherry_dpdk.h"
+
+/* A region that moves, mapped for devices at its virtual address and watched. */
+struct app_memory {
+	STAILQ_ENTRY(app_memory) next;
+	struct wherry_region *region;
+	bool made_here;             /* by add_arena: region and arena are ours */
+	struct wherry_arena *arena; /* NULL: no arena, or not here yet */
+	struct wherry_watch *watch;
+	struct wherry_span span; /* in the domain */
+	const char *name;        /* the region's */
+};
+
+struct wherry_app {
+	LIST_ENTRY(wherry_app) next; /* under the lock of telemetry.c */
+	char *name;
+	const struct wherry_app_opts *opts; /* the caller's, until create returns */
+	bool incoming;                      /* it starts as a destination */
+	unsigned int harvest_ms;
+	struct wherry_app_ops ops;
+	struct wherry_domain *dom;
+	struct wherry_tracker *tracker;
+	struct wherry_agent *agent;
+	STAILQ_HEAD(, app_memory) memory;
+	struct ports ports;
+	struct park park;
+};
+
+/* What the agent calls; ctx is the app. */
+extern const struct wherry_agent_ops app_agent_ops;
+
+/* Call fn off the polling cores, for what makes threads; -ENOMEM: no thread to call it on. */
+int app_as_control(struct wherry_app *app, int (*fn)(struct wherry_app *app));
+/* Forget all memory; devices that reach it have been stopped, the agent is gone. */
+void app_memory_drop_all(struct wherry_app *app);
+
+/* Show it under /wherry/ of DPDK's telemetry, until removed. */
+void app_telemetry_add(struct wherry_app *app);
+void app_telemetry_remove(struct wherry_app *app);
+
+#endif /* APP_PRIV_H */
