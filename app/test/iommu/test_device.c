@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fuzz_random.h"
+#include "models.h"
 #include "rig.h"
 
 #define BASE UINT64_C(0x40000000)
@@ -81,4 +83,10 @@ TEST_EACH(domain_device_keeps_its_name, backends, spec)
 	rig_open(&r, spec);
 	CHECK(strcmp(wherry_device_name(r.dev[0]), wherry_device_name(r.dev[1])) != 0);
 	rig_close(&r);
+}
+
+/* Any operations in any order, against a naive second implementation (app/fuzz). */
+TEST(domain_agrees_with_a_naive_model)
+{
+	fuzz_random(domain_model_run, 150, 1500);
 }
