@@ -1,0 +1,244 @@
+#!/usr/bin/env -S unshare --net --mount /usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whole-path failures: real servers, real clients, and somebody dies or lies.
+
+Usage: [WHERRY_BUILD=build] app/test/whole/failures.py [TEST-PREFIX...], as root.
+
+The property behind each: before COMMIT nothing that happens to the destination or
+the network hurts the source or its clients, and whoever gives up says why.
+"""
+import atexit
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.abspath(__file__)) + "/../../.."
+sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
+# pylint: disable=wrong-import-position
+from load import MIB, Content, Load
+from net import SERVER_IP, Network
+from server import Server
+from tap import expect, main
+
+BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
+ARENA = 128
+work = tempfile.mkdtemp(prefix="wherry-failures-")
+atexit.register(shutil.rmtree, work, True)
+network = Network(wires=2, mbit=200)
+content = Content(work, files=2, mib=4)
+load = Load(network, SERVER_IP)
+atexit.register(lambda: network.client.kill())
+port = 7100
+
+
+def uri():
+    global port  # pylint: disable=global-statement
+    port += 1
+    return f"tcp:127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def pair(incoming=None):
+    """A serving A and a waiting B, ended on the way out."""
+    made = []
+    try:
+        made.append(Server(BUILD, f"A{port}", "w0", work, content=work, arena_mib=ARENA).wait_ready())
+        made.append(Server(BUILD, f"B{port}", "w1", work, incoming=incoming or uri(), arena_mib=ARENA).wait_ready())
+        yield made
+    finally:
+        for server in made:
+            server.stop()
+
+
+def migrate(owner, to, *words):
+    return subprocess.Popen(owner.wherry("migrate", to, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def clients_finish(jobs):
+    for result in load.wait_done(jobs, 60):
+        expect(result["ok"], f"{result['kind']}: {result['error']}")
+
+
+def still_serves(owner, jobs):
+    clients_finish(jobs)
+    clients_finish([load.download(content, "c0", 1)])
+    expect(owner.status()["state"] == "serving", f"state is {owner.status()['state']}")
+
+
+def kill_destination_when(reached):
+    """Kill B when the migration's status says so; A and its clients go on."""
+    with pair() as (owner, heir):
+        jobs = [load.download(content, name, 8) for name in content.names]
+        load.wait_moving(jobs, MIB)
+        command = migrate(owner, heir.incoming, "--max-bandwidth", str(60 * MIB))
+        end = time.monotonic() + 20
+        while not reached(owner.status()) and command.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        expect(command.poll() is None, "the migration was over before B could be killed")
+        heir.process.kill()
+        said, _ = command.communicate(timeout=30)
+        expect(command.returncode not in (0, None), f"migrate claims success: {said}")
+        expect(said.strip(), "migrate did not say why it failed")
+        still_serves(owner, jobs)
+
+
+def destination_killed_at_setup():
+    kill_destination_when(lambda status: status["state"] != "serving")
+
+
+def destination_killed_in_first_round():
+    kill_destination_when(lambda status: status["state"] == "precopy")
+
+
+def destination_killed_in_a_later_round():
+    kill_destination_when(lambda status: status["state"] == "precopy" and status["rounds"] >= 1)
+
+
+def source_killed_before_commit():
+    """B says why it gives up and exits non-zero."""
+    with pair() as (owner, heir):
+        command = migrate(owner, heir.incoming, "--max-bandwidth", str(30 * MIB))
+        while owner.status()["state"] != "precopy":
+            time.sleep(0.01)
+        owner.process.kill()
+        command.communicate(timeout=30)
+        expect(heir.wait(30) not in (0, None), f"B ended with {heir.process.returncode}")
+        expect("source" in heir.tail() or "connection" in heir.tail(), f"B does not say why:\n{heir.tail()}")
+
+
+class Corruptor:
+    """Passes a TCP connection on and turns one bit at byte `at` of what the source sends."""
+
+    def __init__(self, to, at):
+        self.to, self.at, self.sock = to, at, socket.create_server(("127.0.0.1", 0))
+        self.uri = f"tcp:127.0.0.1:{self.sock.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        source, _ = self.sock.accept()
+        dest = socket.create_connection(("127.0.0.1", int(self.to.rsplit(":", 1)[1])))
+        threading.Thread(target=self.copy, args=(dest, source, None), daemon=True).start()
+        self.copy(source, dest, self.at)
+
+    @staticmethod
+    def copy(a, b, at):
+        seen = 0
+        with contextlib.suppress(OSError):
+            while data := a.recv(1 << 20):
+                if at is not None and seen <= at < seen + len(data):
+                    data = bytearray(data)
+                    data[at - seen] ^= 0x10
+                seen += len(data)
+                b.sendall(data)
+        for sock in (a, b):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def corrupt_at(at):
+    with pair() as (owner, heir):
+        jobs = [load.download(content, name, 4) for name in content.names]
+        load.wait_moving(jobs, MIB)
+        command = migrate(owner, Corruptor(heir.incoming, at).uri)
+        said, _ = command.communicate(timeout=60)
+        expect(command.returncode != 0, f"migrate claims success: {said}")
+        expect("record" in said + heir.tail(), f"nobody names the record:\n{said}\n{heir.tail()}")
+        expect(heir.wait(20) not in (0, None), "B should have given up")
+        still_serves(owner, jobs)
+
+
+def corrupted_greeting_is_refused():
+    corrupt_at(20)
+
+
+def corrupted_page_is_refused():
+    corrupt_at(3 * MIB + 77)
+
+
+def nobody_listening_is_said():
+    with pair() as (owner, _):
+        command = migrate(owner, "tcp:127.0.0.1:9")
+        said, _ = command.communicate(timeout=20)
+        expect(command.returncode != 0 and "refused" in said, said)
+        expect("incoming" in said, f"no remedy in: {said}")
+        still_serves(owner, [])
+
+
+def wrong_uri_is_said():
+    with pair() as (owner, _):
+        for bad in ("tcp:", "tcp:127.0.0.1", "tcp:127.0.0.1:70000", "carrier-pigeon:coop", ""):
+            command = migrate(owner, bad)
+            said, _ = command.communicate(timeout=20)
+            expect(command.returncode != 0 and "tcp:HOST:PORT" in said, f"{bad!r}: {said}")
+        still_serves(owner, [])
+
+
+def another_version_is_refused():
+    """A peer that greets with something else is refused by name, and A goes on."""
+    with pair() as (owner, _):
+        sock = socket.create_server(("127.0.0.1", 0))
+
+        def answer():
+            conn, _ = sock.accept()
+            conn.recv(65536)
+            conn.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" * 4)
+            time.sleep(1)
+            conn.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        command = migrate(owner, f"tcp:127.0.0.1:{sock.getsockname()[1]}")
+        said, _ = command.communicate(timeout=20)
+        expect(command.returncode != 0 and "record" in said, said)
+        still_serves(owner, [])
+
+
+def cancel_in_precopy_leaves_the_source_serving():
+    with pair() as (owner, heir):
+        jobs = [load.download(content, name, 4) for name in content.names]
+        command = migrate(owner, heir.incoming, "--max-bandwidth", str(20 * MIB))
+        while owner.status()["state"] != "precopy":
+            time.sleep(0.01)
+        done = subprocess.run(owner.wherry("cancel"), capture_output=True, text=True, check=False)
+        expect(done.returncode == 0, done.stderr)
+        said, _ = command.communicate(timeout=20)
+        expect(command.returncode != 0 and "cancel" in said, said)
+        still_serves(owner, jobs)
+
+
+def arena_of_another_size_is_refused_by_name():
+    with contextlib.ExitStack() as stack:
+        owner = Server(BUILD, "A-size", "w0", work, content=work, arena_mib=ARENA).wait_ready()
+        stack.callback(owner.stop)
+        heir = Server(BUILD, "B-size", "w1", work, incoming=uri(), arena_mib=ARENA + 64).wait_ready()
+        stack.callback(heir.stop)
+        said, _ = migrate(owner, heir.incoming).communicate(timeout=20)
+        expect("arena" in said and "length" in said, said)
+        still_serves(owner, [])
+
+
+def idle_server_does_not_burn_a_core():
+    """Nothing but polling cores may busy-wait, and an idle polling core sleeps on its interrupt."""
+    with pair() as (_, heir):
+        def busy():
+            with open(f"/proc/{heir.pid}/stat") as stat:
+                fields = stat.read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        before = busy()
+        time.sleep(2)
+        expect(busy() - before < 0.2, f"{busy() - before:.2f} s of CPU in 2 s of waiting")
+
+
+main([
+    destination_killed_at_setup, destination_killed_in_first_round, destination_killed_in_a_later_round,
+    source_killed_before_commit, corrupted_greeting_is_refused, corrupted_page_is_refused,
+    nobody_listening_is_said, wrong_uri_is_said, another_version_is_refused,
+    cancel_in_precopy_leaves_the_source_serving, arena_of_another_size_is_refused_by_name,
+    idle_server_does_not_burn_a_core,
+])

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The main job, shown: a TCP server on a userspace stack moves between two processes
+while curl downloads from it and uploads to it. See doc/demo.rst.
+
+  client side (kernel's TCP, curl) -- bridge -- wire w0 -- A: tcp-server, lwIP over net_wherry
+                                            \\-- wire w1 -- B: the same, waiting
+
+A is migrated to B under load. Nothing may be lost: every download's and upload's
+SHA-256 is compared, no connection is made twice, the content churning in the arena
+is verified, and A's process is gone before the end.
+"""
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from load import MIB, Content, Load
+from net import SERVER_IP, Network
+from server import Server, ServerError
+
+
+class Failed(Exception):
+    """The demo did not show what it is to show; the text says what."""
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="devtools/demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    parser.add_argument("--migrations", type=int, default=1, metavar="N", help="back and forth, N times (default 1)")
+    parser.add_argument("--arena", type=int, default=256, metavar="MIB", help="state in the arena (default 256)")
+    parser.add_argument("--churn", type=int, default=24, metavar="MIB", help="rewritten per second in it (default 24)")
+    parser.add_argument("--connections", type=int, default=8, metavar="N",
+                        help="half of them downloads, a quarter uploads, a quarter probes (default 8)")
+    parser.add_argument("--mbit", type=int, default=200, help="speed of the clients' link, each way (default 200)")
+    parser.add_argument("--downtime-limit", type=int, default=50, metavar="MS", help="of the migration (default 50)")
+    parser.add_argument("--verify", action="store_true", help="hash all memory on both sides while stopped")
+    parser.add_argument("--keep-logs", metavar="DIR", help="leave the processes' logs there")
+    parser.add_argument("--build", default="build-demo", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.connections < 4 or args.migrations < 1 or args.arena < 128:
+        parser.error("at least 4 connections, 1 migration and an arena of 128 MiB")
+    return args
+
+
+class Demo:
+    """One run. `owner` serves; `work` holds content, uploads and logs."""
+
+    def __init__(self, args, work):
+        self.args, self.work = args, work
+        self.servers, self.migrations, self.results, self.verified = [], [], [], []
+        self.uploads, self.mismatches, self.bytes_verified = {}, 0, 0
+        self.network = Network(wires=2, mbit=args.mbit)
+        say(f"network: bridge br0, wires {' '.join(self.network.wires)}, client link {args.mbit} Mbit/s")
+        self.content = Content(self.folder("content"), files=args.connections // 2, mib=8)
+
+    def folder(self, name):
+        path = os.path.join(self.work, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def server(self, n, **how):
+        name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[n % 2]
+        made = Server(self.args.build, name, wire, self.folder("logs"), arena_mib=self.args.arena,
+                      churn=self.args.churn, **how)
+        self.servers.append(made)
+        made.wait_ready()
+        say(f"{name}: pid {made.pid}, wire {wire}, {'waits on ' + made.incoming if made.incoming else 'serves ' + SERVER_IP}")
+        return made
+
+    def run(self):
+        owner = self.server(0, content=self.content.folder)
+        load = Load(self.network, SERVER_IP)
+        quarter = max(1, self.args.connections // 4)
+        probes = [load.order("probe", every_ms=5) for _ in range(quarter)]
+        for n in range(1, self.args.migrations + 1):
+            owner = self.leg(n, owner, load, quarter)
+        self.results += load.stop(probes)
+        self.check_churn(load)
+        if owner.stop() != 0:
+            raise Failed(f"server {owner.name} ended badly:\n{owner.tail()}")
+
+    def leg(self, n, owner, load, quarter):
+        """Load on, migrate, wait for the load's end at the new owner, compare."""
+        heir = self.server(n, incoming=f"tcp:127.0.0.1:{7000 + n}")
+        each = max(2, self.args.mbit * 10 // 8 // len(self.content.names) // self.content.mib)
+        downloads = [load.download(self.content, name, each) for name in self.content.names]
+        if not load.wait_moving(downloads, MIB):
+            raise Failed(f"downloads do not move:\n{owner.tail()}")
+        uploads = [self.upload(load, f"u{n}-{k}") for k in range(quarter)]
+        say(f"load: {len(downloads)} downloads of {each * self.content.mib} MiB, {len(uploads)} uploads, {quarter} probes")
+        self.migrate(n, owner, heir)
+        if owner.wait() != 0:
+            raise Failed(f"server {owner.name} should have ended with 0 after its migration:\n{owner.tail()}")
+        say(f"{heir.name} serves; waiting for the clients to finish")
+        self.results += load.wait_done(downloads + uploads)
+        self.check_uploads(load)
+        return heir
+
+    def upload(self, load, name):
+        size = max(1, self.args.mbit * 4 // 8 // max(1, self.args.connections // 4))
+        path = os.path.join(self.folder("uploads"), name)
+        with open(path, "wb") as out:
+            data = os.urandom(size * MIB)
+            out.write(data)
+        self.uploads[name] = hashlib.sha256(data).hexdigest()
+        return load.order("upload", file=path, path=f"/upload/{name}")
+
+    def migrate(self, n, owner, heir):
+        events = os.path.join(self.work, f"migration-{n}.json")
+        words = [heir.incoming, f"--downtime-limit={self.args.downtime_limit}", f"--json={events}"]
+        words += ["--verify"] if self.args.verify else []
+        say(f"migrating {owner.name} -> {heir.name}")
+        done = subprocess.run(owner.wherry("migrate", *words), check=False)
+        with open(events) as lines:
+            told = [json.loads(line) for line in lines]
+        rounds = [dict(event, migration=n) for event in told if event.get("event") == "round"]
+        ends = [event for event in told if "result" in event]
+        self.migrations.append({"rounds": rounds, **(ends[-1] if ends else {"result": "failed"})})
+        if done.returncode != 0:
+            raise Failed(f"migration {n} failed: {self.migrations[-1].get('reason')}\n{owner.tail()}\n{heir.tail()}")
+
+    def check_uploads(self, load):
+        """What was uploaded comes back from whoever serves now, byte for byte."""
+        jobs = {load.order("download", path=f"/upload/{name}", sha256=sha): name for name, sha in self.uploads.items()}
+        self.verified = load.wait_done(list(jobs))
+        for result in self.verified:
+            if not result["ok"]:
+                say(f"upload {jobs[result['job']]} came back wrong: {result['error']}")
+
+    def check_churn(self, load):
+        job = load.order("fetch", path="/churn")
+        result = load.wait_done([job], 30)[0]
+        if not result["ok"]:
+            raise Failed(f"no answer from /churn: {result['error']}")
+        churn = json.loads(result["body"])
+        self.mismatches += churn["mismatches"]
+        self.bytes_verified += churn["bytes"]
+        say(f"churn: {churn['entries']} entries, {churn['mismatches']} mismatches")
+
+    def report(self, problem):
+        results = self.results + self.verified
+        lost = sum(1 for r in results if r.get("lost", not r["ok"]))
+        self.mismatches += sum(1 for r in results if not r["ok"] and not r.get("lost", True))
+        good = [m for m in self.migrations if m["result"] == "completed"]
+        wrong = problem or lost or self.mismatches or len(good) != self.args.migrations
+        return {
+            "result": "failed" if wrong else "ok",
+            "reason": problem or "",
+            "migrations": len(good),
+            "rounds": [r for m in self.migrations for r in m["rounds"]],
+            "state_bytes": good[-1]["state_bytes"] if good else 0,
+            "bytes_sent": sum(m["bytes_sent"] for m in good),
+            "blackout_ms": max((m["blackout_ms"] for m in good), default=None),
+            "blackouts_ms": [m["blackout_ms"] for m in good],
+            "client_gap_ms": max((r["gap_ms"] for r in self.results), default=None),
+            "connections": len(self.results),
+            "connections_lost": lost,
+            "bytes_verified": self.bytes_verified + sum(r["bytes"] for r in results if r["kind"] == "download" and r["ok"]),
+            "uploads_verified": sum(1 for r in self.verified if r["ok"]),
+            "mismatches": self.mismatches,
+            "errors": [f"{r['kind']}: {r['error']}" for r in results if not r["ok"]],
+        }
+
+    def stop(self):
+        for server in self.servers:
+            server.stop()
+        if self.network.client:
+            self.network.client.kill()
+
+
+def say(text):
+    print(f"demo: {text}", flush=True)
+
+
+def show(result):
+    rounds = result["rounds"]
+    say(f"rounds: {len(rounds)}; dirty pages seen by IOMMU bits {sum(r['iommu_dirty_pages'] for r in rounds)}, "
+        f"by CPU tracking {sum(r['cpu_dirty_pages'] for r in rounds)}")
+    say(f"sent {result['bytes_sent'] / MIB:.0f} MiB for {result['state_bytes'] / MIB:.0f} MiB of state")
+    say(f"verified {result['bytes_verified'] / MIB:.0f} MiB, {result['uploads_verified']} uploads; {result['mismatches']} mismatches")
+    say(f"connections: {result['connections']}, lost: {result['connections_lost']}")
+    for line in result["errors"]:
+        say(line)
+    if result["blackout_ms"] is not None:
+        say(f"blackout {result['blackout_ms']:.1f} ms, worst gap a client saw {result['client_gap_ms']:.1f} ms")
+    say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
+
+
+def main():
+    args = options()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    work = tempfile.mkdtemp(prefix="wherry-demo-")
+    demo, problem = None, None
+    try:
+        demo = Demo(args, work)
+        demo.run()
+    except (Failed, ServerError) as failure:
+        problem = str(failure)
+    except KeyboardInterrupt:
+        problem = "interrupted"
+    finally:
+        if demo:
+            demo.stop()
+        if args.keep_logs:
+            shutil.copytree(work, args.keep_logs, dirs_exist_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+    result = demo.report(problem) if demo else {"result": "failed", "reason": problem}
+    if demo and demo.migrations:
+        show(result)
+    else:
+        say(f"result: {problem}")
+    if args.json:
+        with open(args.json, "w") as out:
+            json.dump(result, out, indent=2)
+            out.write("\n")
+    return 0 if result["result"] == "ok" else 1
+
+
+sys.exit(main())

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The network of a demo or test: a bridge, TAP wires for servers, and a client side.
+
+Everything is made inside the network and mount namespaces that devtools/demo (or a
+test) has entered with `unshare --net --mount`. They have no names, so they vanish
+with their last process and nothing has to be taken down.
+"""
+import ctypes
+import os
+import signal
+import subprocess
+
+CLIENT_IP = "10.77.0.1"
+SERVER_IP = "10.77.0.2"
+PREFIX = 24
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def die_with_parent():
+    """Called in a child before exec: the kernel ends it when we are gone, however that was."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def private_run():
+    """Sockets and EAL's files below /run are ours alone, and are gone with us."""
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+
+
+class Network:
+    """Servers on wires w0, w1, ...; the client side behind a link of `mbit` Mbit/s each way."""
+
+    def __init__(self, wires=2, mbit=0):
+        private_run()
+        ip("link", "set", "lo", "up")
+        ip("link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        ip("link", "set", "br0", "up")
+        self.wires = [f"w{n}" for n in range(wires)]
+        for wire in self.wires:
+            ip("tuntap", "add", "dev", wire, "mode", "tap", "multi_queue")
+            ip("link", "set", wire, "master", "br0", "up")
+        self.mbit = mbit
+        self.client = None
+
+    def start_client_side(self, command):
+        """Run `command` in a namespace of its own with the client's address; returns the process."""
+        self.client = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", 'read go; exec "$@"', "sh", *command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=die_with_parent, start_new_session=True)
+        self._wait_for_namespace(self.client.pid)
+        ip("link", "add", "client", "type", "veth", "peer", "name", "uplink", "netns", str(self.client.pid))
+        ip("link", "set", "client", "master", "br0", "up")
+        inside = ["nsenter", "-t", str(self.client.pid), "-n"]
+        for words in (["link", "set", "lo", "up"], ["addr", "add", f"{CLIENT_IP}/{PREFIX}", "dev", "uplink"],
+                      ["link", "set", "uplink", "up"]):
+            subprocess.run([*inside, "ip", *words], check=True)
+        if self.mbit:
+            self._shape(["tc"], "client")
+            self._shape([*inside, "tc"], "uplink")
+        self.client.stdin.write("\n")
+        self.client.stdin.flush()
+        return self.client
+
+    def _shape(self, tc, dev):
+        subprocess.run([*tc, "qdisc", "add", "dev", dev, "root", "tbf", "rate", f"{self.mbit}mbit",
+                        "burst", "256kb", "latency", "50ms"], check=True)
+
+    @staticmethod
+    def _wait_for_namespace(pid):
+        ours = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{pid}/ns/net") == ours:
+            pass
