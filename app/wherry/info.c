@@ -200,7 +200,7 @@ cmd_info(int argc, char **argv)
 		return 1;
 	}
 	if (json)
-		show_json(info);
+		write_json(stdout, info);
 	else
 		show_info(info);
 	json_decref(info);

@@ -14,6 +14,7 @@ struct options {
 	const char *uri;
 	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms;
 	bool verify;
+	FILE *log; /* events as JSON lines, beside what is shown */
 };
 
 static const char doc[] =
@@ -21,7 +22,7 @@ static const char doc[] =
 	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
 	"destination runs.";
 
-enum { OPT_BANDWIDTH = 256, OPT_DOWNTIME, OPT_ROUNDS, OPT_TIMEOUT, OPT_VERIFY };
+enum { OPT_BANDWIDTH = 256, OPT_DOWNTIME, OPT_ROUNDS, OPT_TIMEOUT, OPT_VERIFY, OPT_LOG };
 
 static const struct argp_option option_list[] = {
 	{ "max-bandwidth", OPT_BANDWIDTH, "BYTES", 0,
@@ -35,6 +36,8 @@ static const struct argp_option option_list[] = {
 		"give up when the peer is silent for so long (default: 10000)", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 		"hash all memory on both sides while the application is stopped", 0 },
+	{ "log", OPT_LOG, "FILE", 0, "write the migration's events to FILE too, as with --json",
+		0 },
 	{ 0 },
 };
 
@@ -83,6 +86,11 @@ parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_VERIFY:
 		o->verify = true;
+		return 0;
+	case OPT_LOG:
+		o->log = fopen(arg, "we");
+		if (o->log == NULL)
+			argp_failure(state, 2, errno, "cannot write %s", arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (o->uri != NULL)
@@ -211,8 +219,10 @@ handle(const struct options *o, const json_t *line, int *ret_status)
 				get_text(json_object_get(line, "error"), "reason"));
 		return false;
 	}
+	if (o->log != NULL)
+		write_json(o->log, line);
 	if (o->target.json)
-		show_json(line);
+		write_json(stdout, line);
 	else if (strcmp(event, "progress") == 0)
 		show_progress(line);
 	else if (strcmp(event, "round") == 0)

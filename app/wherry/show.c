@@ -36,9 +36,9 @@ show_bytes(double bytes, char *buf, size_t cap)
 }
 
 void
-show_json(const json_t *object)
+write_json(FILE *to, const json_t *object)
 {
-	json_dumpf(object, stdout, JSON_COMPACT);
-	putchar('\n');
-	fflush(stdout);
+	json_dumpf(object, to, JSON_COMPACT);
+	putc('\n', to);
+	fflush(to);
 }

@@ -73,7 +73,7 @@ cmd_status(int argc, char **argv)
 	if (status == NULL)
 		return 1;
 	if (target.json)
-		show_json(status);
+		write_json(stdout, status);
 	else
 		show_status(status);
 	json_decref(status);
@@ -95,7 +95,7 @@ cmd_cancel(int argc, char **argv)
 	if (answer == NULL)
 		return 1;
 	if (target.json)
-		show_json(answer);
+		write_json(stdout, answer);
 	ok = client_is_ok(answer);
 	json_decref(answer);
 	return ok ? 0 : 1;

@@ -85,7 +85,7 @@ follow(const struct options *o, struct client *c)
 		bool is_report = strcmp(client_event(line), "watch") == 0;
 
 		if (o->target.json)
-			show_json(line);
+			write_json(stdout, line);
 		else if (is_report)
 			show_report(line, reports > 0);
 		json_decref(line);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 int cmd_info(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
@@ -54,7 +55,7 @@ uint64_t get_count(const json_t *object, const char *name);
 const char *get_text(const json_t *object, const char *name);
 /* "1.5 GiB" into buf, which is returned. */
 const char *show_bytes(double bytes, char *buf, size_t cap);
-/* One line of JSON on stdout, at once. */
-void show_json(const json_t *object);
+/* One line of JSON, at once. */
+void write_json(FILE *to, const json_t *object);
 
 #endif /* WHERRY_H */
