@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Receive side scaling: the Toeplitz hash of a frame's addresses and ports. */
+#include <string.h>
+
 #include <rte_ethdev.h>
 #include <rte_ip.h>
 #include <rte_mbuf.h>
@@ -50,6 +52,16 @@ load_ports(const struct parsed *p, uint16_t *ret_src, uint16_t *ret_dst)
 	*ret_dst = rte_be_to_cpu_16(h->dst_port);
 }
 
+/* The hash is over words; the tuple is half words: copied, or the compiler may reorder. */
+static uint32_t
+hash_tuple(const union rte_thash_tuple *t, uint32_t n_words, const uint8_t *key)
+{
+	uint32_t words[sizeof(*t) / sizeof(uint32_t)];
+
+	memcpy(words, t, n_words * sizeof(words[0]));
+	return rte_softrss(words, n_words, key);
+}
+
 static uint32_t
 hash_v4(const struct parsed *p, bool ports, const uint8_t *key)
 {
@@ -60,7 +72,7 @@ hash_v4(const struct parsed *p, bool ports, const uint8_t *key)
 	t.v4.dst_addr = rte_be_to_cpu_32(h->dst_addr);
 	if (ports)
 		load_ports(p, &t.v4.sport, &t.v4.dport);
-	return rte_softrss((uint32_t *)&t, ports ? RTE_THASH_V4_L4_LEN : RTE_THASH_V4_L3_LEN, key);
+	return hash_tuple(&t, ports ? RTE_THASH_V4_L4_LEN : RTE_THASH_V4_L3_LEN, key);
 }
 
 static uint32_t
@@ -71,7 +83,7 @@ hash_v6(const struct parsed *p, bool ports, const uint8_t *key)
 	rte_thash_load_v6_addrs((const struct rte_ipv6_hdr *)p->l3, &t);
 	if (ports)
 		load_ports(p, &t.v6.sport, &t.v6.dport);
-	return rte_softrss((uint32_t *)&t, ports ? RTE_THASH_V6_L4_LEN : RTE_THASH_V6_L3_LEN, key);
+	return hash_tuple(&t, ports ? RTE_THASH_V6_L4_LEN : RTE_THASH_V6_L3_LEN, key);
 }
 
 bool

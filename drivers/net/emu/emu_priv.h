@@ -20,6 +20,7 @@ struct emu_rxq {
 	struct emu_desc *ring;
 	struct rte_mbuf **mbufs; /* mbufs[i] is posted in ring[i] while head <= i < tail */
 	uint32_t size, mask, head, tail;
+	uint32_t batch; /* buffers are posted so many at a time */
 	struct emu_queue_regs *regs;
 	struct rte_mempool *pool;
 	uint64_t no_mbufs; /* __atomic; posts put off because the pool was empty */
@@ -77,6 +78,7 @@ void emu_rxq_info(struct rte_eth_dev *dev, uint16_t id, struct rte_eth_rxq_info 
 void emu_txq_info(struct rte_eth_dev *dev, uint16_t id, struct rte_eth_txq_info *info);
 
 /* rxtx.c */
+#define EMU_POST_BATCH 32u /* at most */
 uint16_t emu_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t emu_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n);
 void emu_rx_post(struct emu_rxq *q); /* give the device all the buffers there are */

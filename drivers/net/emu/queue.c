@@ -50,6 +50,7 @@ emu_rxq_setup(struct rte_eth_dev *dev, uint16_t id, uint16_t n, unsigned int soc
 	q->iova = zone->iova;
 	q->size = size;
 	q->mask = size - 1;
+	q->batch = RTE_MIN(size / 4, EMU_POST_BATCH);
 	q->regs = &emu_device_regs(emu_of(dev)->device)->rx[id];
 	q->pool = pool;
 	q->port = dev->data->port_id;

@@ -5,8 +5,6 @@
  */
 #include "emu_priv.h"
 
-#define POST_BATCH 32u
-
 static void
 rx_post_one(struct emu_rxq *q, struct rte_mbuf *m)
 {
@@ -24,7 +22,7 @@ rx_post_one(struct emu_rxq *q, struct rte_mbuf *m)
 static bool
 rx_post_batch(struct emu_rxq *q, uint32_t n)
 {
-	struct rte_mbuf *m[POST_BATCH];
+	struct rte_mbuf *m[EMU_POST_BATCH];
 
 	if (rte_pktmbuf_alloc_bulk(q->pool, m, n) != 0) {
 		__atomic_store_n(&q->no_mbufs, q->no_mbufs + n, __ATOMIC_RELAXED);
@@ -41,8 +39,8 @@ emu_rx_post(struct emu_rxq *q)
 	const uint32_t before = q->tail;
 	uint32_t room = q->size - (q->tail - q->head);
 
-	while (room >= POST_BATCH && rx_post_batch(q, POST_BATCH))
-		room -= POST_BATCH;
+	while (room >= q->batch && rx_post_batch(q, q->batch))
+		room -= q->batch;
 	if (q->tail != before)
 		__atomic_store_n(&q->regs->tail, q->tail, __ATOMIC_RELEASE);
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device half reaches memory through the domain and in no other way: what is not
+ * mapped faults, what it writes is dirty, and the CPU's own tracking knows nothing.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+
+#include <rte_errno.h>
+#include <rte_mbuf_pool_ops.h>
+
+#include <wherry_bitmap.h>
+#include <wherry_dirty.h>
+#include <wherry_soft.h>
+
+#include "net.h"
+
+#define BUFFERS 64u
+#define ROOM 2048u /* two buffers to a page */
+#define BYTES (BUFFERS * ROOM)
+
+/* Packet buffers in a file of their own, as those of an arena are. */
+struct external {
+	struct wherry_domain *dom;
+	struct wherry_span span;
+	void *vaddr;
+	struct rte_mempool *mp;
+};
+
+static struct external
+external_create(void)
+{
+	struct external e = { .span = { .len = BYTES } };
+	struct rte_pktmbuf_extmem area = { .buf_len = BYTES, .elt_size = ROOM };
+	int fd = memfd_create("external", MFD_CLOEXEC);
+
+	net_need();
+	CHECK(fd >= 0 && ftruncate(fd, BYTES) == 0);
+	e.vaddr = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	CHECK(e.vaddr != MAP_FAILED);
+	e.span.iova = (uintptr_t)e.vaddr;
+	CHECK_EQ(wherry_dpdk_domain_get(NULL, &e.dom), 0);
+	CHECK_EQ(wherry_domain_map_file(e.dom, fd, 0, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &e.span),
+		0);
+	close(fd);
+	area.buf_ptr = e.vaddr;
+	area.buf_iova = e.span.iova;
+	e.mp = rte_pktmbuf_pool_create_extbuf(
+		"external", BUFFERS, 0, 0, ROOM, SOCKET_ID_ANY, &area, 1);
+	CHECK(e.mp != NULL);
+	return e;
+}
+
+static void
+external_destroy(struct external *e)
+{
+	rte_mempool_free(e->mp);
+	(void)wherry_domain_unmap(e->dom, e->span);
+	munmap(e->vaddr, BYTES);
+	wherry_dpdk_domain_put(e->dom);
+}
+
+static bool
+lies_in(const struct external *e, const struct rte_mbuf *m)
+{
+	const char *data = rte_pktmbuf_mtod(m, const char *), *from = e->vaddr;
+
+	return data >= from && data < from + BYTES;
+}
+
+TEST(net_external_buffers_take_frames)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
+
+	for (unsigned int i = 0; i < 200; i++) {
+		struct rte_mbuf *m;
+
+		net_send(&port, 0, net_frame(&port.mac, 200, (unsigned char)i));
+		m = net_receive(&port, 0);
+		CHECK(lies_in(&e, m));
+		CHECK(net_is_frame(m, 200, (unsigned char)i));
+		net_send(&port, 0, m); /* and read from there */
+		m = net_receive(&port, 0);
+		CHECK(net_is_frame(m, 200, (unsigned char)i));
+		rte_pktmbuf_free(m);
+	}
+	net_close(&port);
+	CHECK_EQ(rte_mempool_avail_count(e.mp), BUFFERS);
+	external_destroy(&e);
+}
+
+TEST(net_unmapped_receive_buffer_is_counted_and_survived)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
+	struct rte_eth_stats stats;
+
+	CHECK_EQ(wherry_domain_unmap(e.dom, e.span), 0);
+	for (unsigned int i = 0; i < 100; i++)
+		CHECK(!net_passes(&port, &port.mac, 64) || i == 100);
+	CHECK_EQ(rte_eth_stats_get(port.id, &stats), 0);
+	CHECK_EQ(stats.ierrors, 100);
+	CHECK_EQ(stats.ipackets, 0);
+	CHECK_EQ(net_xstat(&port, "rx_faults"), 100);
+	CHECK(net_xstat(&port, "iommu_faults") >= 100);
+	CHECK_EQ(wherry_domain_map(e.dom, e.vaddr, WHERRY_DMA_WRITE, &e.span), 0);
+	CHECK(net_passes(&port, &port.mac, 64));
+	net_close(&port);
+	CHECK_EQ(rte_mempool_avail_count(e.mp), BUFFERS);
+	external_destroy(&e);
+}
+
+TEST(net_unmapped_transmit_buffer_is_counted_and_survived)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .queues = 0 });
+	struct rte_eth_stats stats;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(e.mp);
+
+	CHECK(m != NULL && rte_pktmbuf_append(m, 64) != NULL);
+	CHECK_EQ(wherry_domain_unmap(e.dom, e.span), 0);
+	net_send(&port, 0, m);
+	net_wait_xstat(&port, "tx_faults", 1);
+	CHECK_EQ(rte_eth_stats_get(port.id, &stats), 0);
+	CHECK_EQ(stats.oerrors, 1);
+	CHECK_EQ(stats.opackets, 0);
+	CHECK(net_passes(&port, &port.mac, 64));
+	net_close(&port);
+	external_destroy(&e);
+}
+
+/* A frame of two segments, the second out of reach: nothing of it goes out. */
+TEST(net_half_readable_frame_is_not_sent)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .queues = 0 });
+	struct rte_mbuf *head = net_frame(&port.mac, 64, 0), *tail = rte_pktmbuf_alloc(e.mp);
+
+	CHECK(tail != NULL && rte_pktmbuf_append(tail, 64) != NULL);
+	CHECK_EQ(rte_pktmbuf_chain(head, tail), 0);
+	CHECK_EQ(wherry_domain_unmap(e.dom, e.span), 0);
+	net_send(&port, 0, head);
+	CHECK(net_silent(&port, 0));
+	CHECK_EQ(net_xstat(&port, "tx_faults"), 1);
+	CHECK(net_passes(&port, &port.mac, 64));
+	net_close(&port);
+	external_destroy(&e);
+}
+
+TEST(net_received_frames_are_dirty_in_the_domain)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
+	struct wherry_bitmap *dirty;
+	struct rte_mbuf *m;
+
+	CHECK_EQ(wherry_bitmap_create(e.span, 4096, &dirty), 0);
+	CHECK_EQ(wherry_domain_dirty_start(e.dom), 0);
+	CHECK_EQ(wherry_domain_dirty_harvest(e.dom, e.span, dirty), 0);
+	CHECK_EQ(wherry_bitmap_count(dirty), 0);
+	net_send(&port, 0, net_frame(&port.mac, 200, 1));
+	m = net_receive(&port, 0);
+	CHECK_EQ(wherry_domain_dirty_harvest(e.dom, e.span, dirty), 0);
+	CHECK_EQ(wherry_bitmap_count(dirty), 1);
+	CHECK(wherry_bitmap_test(dirty, (uintptr_t)rte_pktmbuf_mtod(m, void *)));
+	wherry_bitmap_clear(dirty);
+	net_send(&port, 0, m); /* the device only reads it; the frame lands elsewhere */
+	m = net_receive(&port, 0);
+	CHECK_EQ(wherry_domain_dirty_harvest(e.dom, e.span, dirty), 0);
+	CHECK_EQ(wherry_bitmap_count(dirty), 1);
+	CHECK(wherry_bitmap_test(dirty, (uintptr_t)rte_pktmbuf_mtod(m, void *)));
+	rte_pktmbuf_free(m);
+	wherry_domain_dirty_stop(e.dom);
+	wherry_bitmap_destroy(dirty);
+	net_close(&port);
+	external_destroy(&e);
+}
