@@ -105,6 +105,18 @@ is_the_applications(const struct rte_memseg_list *msl)
 	return msl->external && !msl->heap;
 }
 
+/* The tracker names a page by its virtual address, so there has to be one address only. */
+static int
+check_address(const struct rte_memseg *ms)
+{
+	if (ms->iova == ms->addr_64)
+		return 0;
+	LOG_ERR("memory at %p has the I/O address %#llx: give external memory to EAL at iova == virtual address",
+		ms->addr, (unsigned long long)ms->iova);
+	count(&eal_mem.stats.failed);
+	return -EINVAL;
+}
+
 static struct run
 run_of(const struct rte_memseg_list *msl, const struct rte_memseg *ms)
 {
@@ -144,6 +156,9 @@ walk_one(const struct rte_memseg_list *msl, const struct rte_memseg *ms, void *a
 
 	if (is_the_applications(msl) || ms->iova == RTE_BAD_IOVA)
 		return 0;
+	walk->rc = check_address(ms);
+	if (walk->rc != 0)
+		return -1;
 	next = run_of(msl, ms);
 	if (walk->is_static && walk->run.len != 0 && follows(&walk->run, &next)) {
 		walk->run.len += next.len;
@@ -169,7 +184,7 @@ mem_came(char *vaddr, size_t len)
 		if (ms == NULL || ms->len == 0)
 			return;
 		run = run_of(msl, ms);
-		if (ms->iova != RTE_BAD_IOVA)
+		if (ms->iova != RTE_BAD_IOVA && check_address(ms) == 0)
 			(void)map_run(&run); /* logged and counted: nobody to tell here */
 	}
 }

@@ -35,7 +35,8 @@ struct rte_mempool;
  * application's to map (rte_dev_dma_map); that of rte_malloc heaps is mapped.
  *
  * @retval -EBUSY it exists with another spec
- * @retval -EINVAL EAL has not been started, or not with virtual I/O addresses
+ * @retval -EINVAL EAL has not been started, or not with virtual I/O addresses, or external
+ *         memory was given to it at others
  * @retval -EOVERFLOW EAL's memory lies outside of what the domain can address
  */
 int wherry_dpdk_domain_get(const char *spec, struct wherry_domain **ret_dom) WHERRY_MUST_CHECK;

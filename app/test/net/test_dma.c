@@ -179,3 +179,42 @@ TEST(net_received_frames_are_dirty_in_the_domain)
 	net_close(&port);
 	external_destroy(&e);
 }
+
+/* Device writes go through a mapping of their own: only the IOMMU's bits know of them. */
+TEST(net_received_frames_are_unseen_by_cpu_tracking)
+{
+	const struct wherry_tracker_opts opts = { .cpu = WHERRY_CPU_WP_ASYNC };
+	struct wherry_tracker *tr = NULL;
+	struct wherry_watch_stats before, after;
+	struct wherry_watch *w;
+	struct external e;
+	struct port port;
+	struct rte_mbuf *m;
+
+	if (wherry_tracker_create(&opts, &tr) == -EOPNOTSUPP)
+		SKIP("this kernel has no userfaultfd WP_ASYNC and PAGEMAP_SCAN (Linux 6.7)");
+	e = external_create();
+	port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
+	CHECK_EQ(wherry_watch_create(tr, "external", e.span, 4096, &w), 0);
+	CHECK_EQ(wherry_tracker_start(tr), 0);
+	CHECK_EQ(wherry_tracker_harvest(tr), 0);
+	wherry_watch_get_stats(w, &before);
+	for (unsigned int i = 0; i < 10; i++) {
+		net_send(&port, 0, net_frame(&port.mac, 200, 1));
+		m = net_receive(&port, 0);
+		CHECK(net_is_frame(m, 200, 1));
+		if (i < 9)
+			rte_pktmbuf_free(m);
+	}
+	CHECK_EQ(wherry_tracker_harvest(tr), 0);
+	wherry_watch_get_stats(w, &after);
+	CHECK_EQ(after.cpu_pages - before.cpu_pages, 0);
+	*rte_pktmbuf_mtod(m, char *) = 1;
+	CHECK_EQ(wherry_tracker_harvest(tr), 0);
+	wherry_watch_get_stats(w, &after);
+	CHECK_EQ(after.cpu_pages - before.cpu_pages, 1);
+	rte_pktmbuf_free(m);
+	wherry_tracker_destroy(tr);
+	net_close(&port);
+	external_destroy(&e);
+}
