@@ -169,7 +169,10 @@ walk_one(const struct rte_memseg_list *msl, const struct rte_memseg *ms, void *a
 	return walk->rc == 0 ? 0 : -1;
 }
 
-/* Under EAL's write lock, the pages there already. */
+/*
+ * Under EAL's write lock, the pages there already. There are no events for memory that
+ * is the application's, and a heap's external memory is not marked as such yet.
+ */
 static void
 mem_came(char *vaddr, size_t len)
 {
@@ -177,7 +180,7 @@ mem_came(char *vaddr, size_t len)
 	const struct rte_memseg *ms;
 	struct run run;
 
-	if (msl == NULL || is_the_applications(msl))
+	if (msl == NULL)
 		return;
 	for (size_t done = 0; done < len; done += run.len) {
 		ms = rte_mem_virt2memseg(vaddr + done, msl);

@@ -17,6 +17,7 @@
 void
 net_need(void)
 {
+	static bool tried;
 	static int rc = -1;
 	static char memory[256], prefix[64];
 	char *argv[32] = { (char *)(uintptr_t) "wherry-test-net" };
@@ -37,7 +38,9 @@ net_need(void)
 		     NET_PLUGIN, NULL };
 		*word != NULL; word++)
 		argv[n++] = (char *)(uintptr_t)*word;
-	rc = rte_eal_init(n, argv);
+	if (!tried) /* EAL tries once */
+		rc = rte_eal_init(n, argv);
+	tried = true;
 	if (rc < 0)
 		FAIL("EAL does not start with \"%s\"", chosen != NULL ? chosen : "--no-huge");
 }

@@ -132,10 +132,12 @@ TEST(eal_memory_written_by_a_device_is_what_the_cpu_sees)
 
 TEST(eal_static_memory_is_joined)
 {
-	struct wherry_domain *dom = get();
+	struct wherry_domain *dom;
 
+	net_need();
 	if (rte_eal_has_hugepages())
 		SKIP("memory comes and goes here: run without WHERRY_TEST_EAL");
+	dom = get();
 	CHECK_EQ(stats_now().maps, 1);
 	wherry_dpdk_domain_put(dom);
 }
@@ -284,6 +286,26 @@ TEST(eal_memory_of_an_own_heap_is_mapped_by_address)
 	wherry_device_close(probe);
 	wherry_dpdk_domain_put(dom);
 	heap_remove(p, 65536);
+}
+
+TEST(eal_memory_of_a_heap_added_later_follows)
+{
+	struct wherry_device *probe;
+	struct wherry_domain *dom;
+	char *p;
+
+	need_dynamic_memory();
+	p = own_memory(65536);
+	dom = get();
+	probe = probe_open(dom);
+	heap_add(p, 65536, 0);
+	CHECK(reaches(probe, p) && reaches(probe, p + 65535));
+	CHECK_EQ(rte_malloc_heap_memory_remove("own", p, 65536), 0);
+	CHECK_EQ(wherry_soft_dma_write(probe, (uintptr_t)p, "x", 1), -EFAULT);
+	CHECK_EQ(rte_malloc_heap_destroy("own"), 0);
+	munmap(p, 65536);
+	wherry_device_close(probe);
+	wherry_dpdk_domain_put(dom);
 }
 
 TEST(eal_memory_at_other_io_addresses_is_refused)
