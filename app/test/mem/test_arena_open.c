@@ -17,14 +17,14 @@ struct fixture {
 	struct arena_page *pages;
 };
 
-/* Page 0 is a slab with room, page 1 a run, 2 to 4 are free, 5 a run, then all is free. */
+/* Page 0 is a slab with room, page 1 a run, 2 to 4 are free, 5 a run, 6 a slab of 48, then all is free. */
 static struct fixture
 setup(void)
 {
 	struct wherry_region_opts opts = { .len = LEN, .node = WHERRY_NODE_ANY };
 	struct wherry_arena *arena = NULL;
 	struct fixture f;
-	void *p[4];
+	void *p[5];
 
 	CHECK_EQ(wherry_region_create(&opts, &f.region), 0);
 	wherry_region_get_info(f.region, &f.info);
@@ -33,7 +33,8 @@ setup(void)
 	p[1] = wherry_arena_alloc(arena, PAGE_4K);
 	p[2] = wherry_arena_alloc(arena, 3 * PAGE_4K);
 	p[3] = wherry_arena_alloc(arena, PAGE_4K);
-	CHECK(p[0] != NULL && p[1] != NULL && p[3] != NULL);
+	p[4] = wherry_arena_alloc(arena, 40);
+	CHECK(p[0] != NULL && p[1] != NULL && p[3] != NULL && p[4] != NULL);
 	wherry_arena_free(arena, p[2]);
 	wherry_arena_close(arena);
 	f.header = f.info.vaddr;
@@ -61,9 +62,23 @@ TEST(mem_arena_open_says_the_layout_that_these_tests_expect)
 	CHECK_EQ(f.pages[2].kind, FREE);
 	CHECK_EQ(f.pages[4].kind, FREE_TAIL);
 	CHECK_EQ(f.pages[5].kind, RUN);
-	CHECK_EQ(f.pages[6].kind, FREE);
+	CHECK_EQ(f.pages[6].kind, SLAB);
+	CHECK_EQ(f.pages[7].kind, FREE);
 	CHECK_EQ(open_it(&f), 0);
 	wherry_region_destroy(f.region);
+}
+
+/* All that was free becomes an allocation with a page more than there is. */
+static void
+allocate_past_the_end(struct fixture *f)
+{
+	struct arena_page *rest = &f->pages[7];
+
+	f->header->bins[bin_of(rest->n_pages)] = NONE;
+	f->pages[7 + rest->n_pages - 1].kind = BODY;
+	rest->kind = RUN;
+	CHECK_EQ(open_it(f), 0);
+	rest->n_pages++;
 }
 
 /* Each number of the format, wrong in the way that would do harm. */
@@ -89,11 +104,13 @@ REFUSED(a_list_without_its_member, f.header->partial[5] = NONE)
 REFUSED(a_list_of_another_size, (f.header->bins[2] = 2, f.header->bins[1] = NONE))
 REFUSED(a_circle, (f.pages[2].next = 2, f.pages[2].prev = 2))
 REFUSED(a_next_outside, f.pages[2].next = f.header->n_pages)
-REFUSED(a_prev_that_is_not_before, f.pages[2].prev = 6)
+REFUSED(a_prev_that_is_not_before, f.pages[2].prev = 7)
 REFUSED(an_unknown_kind, f.pages[1].kind = N_KINDS)
 REFUSED(a_body_without_a_run, f.pages[1].kind = BODY)
 REFUSED(a_run_of_no_pages, f.pages[5].n_pages = 0)
-REFUSED(a_run_behind_the_end, f.pages[6].n_pages++)
+REFUSED(a_run_behind_the_end, f.pages[7].n_pages++)
+REFUSED(a_run_far_behind_the_end, f.pages[7].n_pages = NONE)
+REFUSED(an_allocation_behind_the_end, allocate_past_the_end(&f))
 REFUSED(a_run_over_the_next, f.pages[1].n_pages = 2)
 REFUSED(a_run_that_hides_a_slab, f.pages[3].kind = SLAB)
 REFUSED(free_neighbours,
@@ -105,6 +122,8 @@ REFUSED(a_slab_of_another_class, f.pages[0].cls = 15)
 REFUSED(a_wrong_count_of_objects, f.pages[0].n_used++)
 REFUSED(an_empty_slab, (f.pages[0].n_used = 0, f.pages[0].used[0] = 0))
 REFUSED(an_object_behind_the_last, (f.pages[0].n_used = 2, f.pages[0].used[0] |= UINT64_C(1) << 36))
+REFUSED(an_object_behind_the_last_of_many,
+	(f.pages[6].n_used = 2, f.pages[6].used[1] |= UINT64_C(1) << 21))
 REFUSED(an_object_far_behind_the_last, (f.pages[0].n_used = 2, f.pages[0].used[1] |= 1))
 
 TEST(mem_arena_open_refuses_another_address_of_the_same_bytes)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <numaif.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -208,6 +209,92 @@ TEST(mem_region_strict_page_is_refused_without_hugepages)
 	CHECK_EQ(create_without_hugepages(&opts, &region), -ENOSPC);
 	CHECK(region == NULL);
 	CHECK(strstr(heard, "hugepages-1048576kB/nr_hugepages") != NULL);
+}
+
+#define NR_2M "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+
+/* The number in NR_2M; one >= 0 is written there first. */
+static int
+nr_2m(int write_first)
+{
+	int fd = open(NR_2M, write_first < 0 ? O_RDONLY : O_RDWR), nr = -1;
+	char text[16] = "";
+
+	if (fd < 0)
+		return -1;
+	if (write_first >= 0 && dprintf(fd, "%d", write_first) < 0)
+		goto out;
+	if (pread(fd, text, sizeof(text) - 1, 0) > 0)
+		nr = (int)strtol(text, NULL, 10);
+out:
+	close(fd);
+	return nr;
+}
+
+/* Four more 2M hugepages, if the machine can give them; undone by give_back(). */
+static int
+reserve_four(int *ret_lock)
+{
+	int before, lock = open("/tmp/hugepages.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
+		close(lock);
+		SKIP("something else changes the number of hugepages: try again later");
+	}
+	before = nr_2m(-1);
+	*ret_lock = lock;
+	if (before >= 0 && nr_2m(before + 4) == before + 4)
+		return before;
+	if (before >= 0)
+		nr_2m(before);
+	close(lock);
+	SKIP("no four free 2M hugepages: as root, echo 4 > " NR_2M);
+}
+
+static void
+give_back(int before, int lock)
+{
+	nr_2m(before);
+	close(lock);
+}
+
+static unsigned int
+free_2m(void)
+{
+	struct wherry_node nodes[16];
+	size_t n = wherry_nodes(nodes, 16);
+	unsigned int sum = 0;
+
+	for (size_t i = 0; i < n && i < 16; i++)
+		sum += nodes[i].free_2m;
+	return sum;
+}
+
+TEST(mem_region_lies_on_hugepages)
+{
+	struct wherry_region_opts opts = { .vaddr = AT, .len = 7 * MIB, .page = 2 * MIB };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info = { .page = 0 };
+	int lock = -1, before = reserve_four(&lock), rc, too_many;
+	unsigned int unused = free_2m(), taken;
+
+	opts.node = WHERRY_NODE_ANY;
+	opts.page_strict = true;
+	rc = wherry_region_create(&opts, &region);
+	if (rc == 0)
+		wherry_region_get_info(region, &info);
+	taken = unused - free_2m();
+	opts.vaddr = NULL;
+	opts.len = ((size_t)unused + 64) * 2 * MIB;
+	too_many = wherry_region_create(&opts, &region);
+	wherry_region_destroy(region);
+	give_back(before, lock);
+	CHECK_EQ(rc, 0);
+	CHECK_EQ(too_many, -ENOSPC);
+	CHECK_EQ(info.page, 2 * MIB);
+	CHECK_EQ(info.len, 8 * MIB);
+	CHECK(info.vaddr == AT && info.reason == NULL);
+	CHECK_EQ(taken, 4);
 }
 
 TEST(mem_region_nodes_are_what_the_machine_has)
