@@ -37,17 +37,24 @@ struct port {
 };
 
 static int
-configure(struct port *port, bool sleeps)
+configure_device(struct port *port)
 {
-	struct rte_eth_conf conf = { .intr_conf.rxq = sleeps };
-	uint16_t rxd = DESCRIPTORS, txd = DESCRIPTORS;
+	struct rte_eth_conf conf = { .intr_conf.rxq = port->has_intr };
 	int rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
 
-	port->has_intr = sleeps && rc == 0;
-	if (rc != 0 && sleeps) { /* no interrupts, then */
-		conf.intr_conf.rxq = 0;
-		rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
-	}
+	if (rc == 0 || !port->has_intr)
+		return rc;
+	port->has_intr = false;
+	conf.intr_conf.rxq = 0;
+	return rte_eth_dev_configure(port->id, 1, 1, &conf);
+}
+
+int
+port_configure(struct port *port)
+{
+	uint16_t rxd = DESCRIPTORS, txd = DESCRIPTORS;
+	int rc = configure_device(port);
+
 	if (rc == 0)
 		rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rxd, &txd);
 	if (rc == 0)
@@ -56,6 +63,8 @@ configure(struct port *port, bool sleeps)
 	if (rc == 0)
 		rc = rte_eth_tx_queue_setup(
 			port->id, QUEUE, txd, (unsigned int)SOCKET_ID_ANY, NULL);
+	if (rc != 0)
+		complain("cannot set up port %u: %s", port->id, strerror(-rc));
 	return rc;
 }
 
@@ -93,11 +102,10 @@ port_create(const struct port_opts *opts, struct port **ret_port)
 	if (port == NULL)
 		return -ENOMEM;
 	port->id = id;
+	port->has_intr = opts->sleeps;
 	rc = make_pools(port, opts);
-	if (rc == 0)
-		rc = configure(port, opts->sleeps);
 	if (rc != 0) {
-		complain("cannot set up port %u: %s", id, strerror(-rc));
+		complain("cannot make packet buffers: %s", strerror(-rc));
 		port_destroy(port);
 		return rc;
 	}
@@ -143,6 +151,12 @@ int
 port_adopt(struct port *port, struct wherry_arena *arena, void *buffers)
 {
 	return wherry_pktpool_adopt(port->rx_pool, arena, buffers);
+}
+
+void
+port_set_filter(struct port *port, struct wherry_watch *watch)
+{
+	wherry_watch_set_filter(watch, wherry_pktpool_filter, port->rx_pool);
 }
 
 static void

@@ -7,7 +7,7 @@
  * buffers of a wherry_pktpool; what is sent lies in EAL memory and does not move.
  * No lwIP type is known here, because the headers of lwIP and DPDK clash.
  *
- * Threads: the polling core only, but create, bind and adopt.
+ * Threads: the polling core only; adopt, while there is none.
  */
 
 #include <stdbool.h>
@@ -17,14 +17,17 @@
 struct port;
 struct wherry_app;
 struct wherry_arena;
+struct wherry_watch;
 
 struct port_opts {
 	unsigned int max_kept; /* receive buffers that can be kept */
 	bool sleeps;           /* receive interrupts, if the PMD has them */
 };
 
-/* The first port EAL knows, configured and not started. Reasons are printed. */
+/* The first port EAL knows, with its pools. Reasons are printed. */
 int port_create(const struct port_opts *opts, struct port **ret_port);
+/* Its queues; not started. After bind, if this process is the first owner. */
+int port_configure(struct port *port);
 /* Stop it and free all it has. NULL is fine. */
 void port_destroy(struct port *port);
 uint16_t port_id(const struct port *port);
@@ -33,6 +36,8 @@ void port_mac(const struct port *port, uint8_t ret_mac[6]);
 /* Receive buffers: wherry_pktpool_bind() and wherry_pktpool_adopt(). */
 void *port_bind(struct port *port, struct wherry_arena *arena);
 int port_adopt(struct port *port, struct wherry_arena *arena, void *buffers);
+/* Buffers nobody keeps need not be sent. */
+void port_set_filter(struct port *port, struct wherry_watch *watch);
 
 /* Given each frame; true: the buffer it lies in stays as it is until port_release(). */
 typedef bool (*port_frame_fn)(void *ctx, const void *data, size_t len);

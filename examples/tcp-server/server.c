@@ -206,12 +206,31 @@ add_lib_data(struct server *s)
 	return explain_memory(rc, opts.vaddr, "variables of liblwip");
 }
 
+/* The root of what moves, and the buffers, which the queues of the port need. */
+static int
+create_root(struct server *s)
+{
+	s->state = state_create(s);
+	if (s->state == NULL)
+		return -ENOMEM;
+	s->state->ip = s->opts.ip;
+	s->state->max_kept = max_kept(s);
+	s->state->buffers = port_bind(s->port, s->arena);
+	return s->state->buffers == NULL ? -ENOMEM : 0;
+}
+
 static int
 add_port(struct server *s)
 {
 	const struct port_opts opts = { .max_kept = max_kept(s), .sleeps = !s->opts.busy_poll };
 	int rc = port_create(&opts, &s->port);
 
+	if (rc != 0)
+		return rc;
+	port_set_filter(s->port, wherry_app_watch(s->app, ARENA));
+	rc = s->opts.incoming == NULL ? create_root(s) : 0;
+	if (rc == 0)
+		rc = port_configure(s->port);
 	return rc != 0 ? rc : wherry_app_add_port(s->app, port_id(s->port));
 }
 
@@ -243,14 +262,6 @@ create_state(struct server *s)
 {
 	uint8_t mac[6];
 
-	s->state = state_create(s);
-	if (s->state == NULL)
-		return -ENOMEM;
-	s->state->ip = s->opts.ip;
-	s->state->max_kept = max_kept(s);
-	s->state->buffers = port_bind(s->port, s->arena);
-	if (s->state->buffers == NULL)
-		return -ENOMEM;
 	port_mac(s->port, mac);
 	lwip_lib_set_heap(s->arena);
 	lwip_init();
@@ -275,9 +286,8 @@ server_setup(struct server *s)
 		rc = add_lib_data(s);
 	if (rc == 0)
 		rc = add_port(s);
-	if (rc != 0 || s->opts.incoming != NULL)
-		return rc;
-	rc = create_state(s);
+	if (rc == 0 && s->opts.incoming == NULL)
+		rc = create_state(s);
 	if (rc == -ENOMEM)
 		complain("the state does not fit; make --arena larger");
 	return rc;
