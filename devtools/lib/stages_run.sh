@@ -68,7 +68,7 @@ stage_asan() {
 }
 
 stage_tsan() {
-	export TSAN_OPTIONS=suppressions=$PWD/devtools/tsan.supp:halt_on_error=0:exitcode=66
+	export TSAN_OPTIONS=suppressions=$PWD/devtools/tsan.supp:halt_on_error=0:exitcode=66:die_after_fork=0
 	need_tsan || return
 	limit=600 tap "wherry-test (build-tsan)" no_aslr build-tsan/app/test/wherry-test
 }

@@ -14,7 +14,8 @@
 #include "wherry_mem.h"
 
 #define MIB ((size_t)1 << 20)
-#define AT ((void *)(uintptr_t)0x510000000000)
+/* below all programs; ThreadSanitizer allows few other ranges */
+#define AT ((void *)(uintptr_t)0x552000000000)
 
 static struct wherry_region_info
 make(const struct wherry_region_opts *opts, struct wherry_region **ret_region)
