@@ -112,6 +112,7 @@ class Lab:
         self.program = args.server
         self.plugin = ["-d", args.plugin] if args.plugin else []
         self.vdev = "net_wherry0,wire=tap={tap}" if args.plugin else "net_tap0,iface={tap}"
+        self.wherry = args.wherry
         self.wrapper = args.wrapper.split()
         self.folder = None
         self.servers = []

@@ -19,6 +19,7 @@ def parse_args(what):
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--server", required=True, help="the program tcp-server")
     parser.add_argument("--plugin", default="", help="net_wherry's plugin; without it, net_tap is used")
+    parser.add_argument("--wherry", default="wherry", help="the command wherry")
     parser.add_argument("--wrapper", default="", help="run the server under this command")
     parser.add_argument("tests", nargs="*", help="only these")
     return parser.parse_args()
