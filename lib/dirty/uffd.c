@@ -116,6 +116,8 @@ uffd_unregister(int fd, struct wherry_span span)
 
 	if (rc < 0) /* the memory is gone already, and its protection with it */
 		LOG_DEBUG("unregister 0x%llx: %s", (unsigned long long)span.iova, strerror(-rc));
+	/* unregistering alone leaves those asleep who wait for a write to be allowed */
+	(void)wherry_sys->ioctl(fd, UFFDIO_WAKE, &range);
 }
 
 int
