@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A set of intervals against an array with one entry per cell: 512 cells of 2^k
+ * A set of intervals against an array with one entry per cell: 128 cells of 2^k
  * bytes, at the bottom or at the top of the space. Each byte is what its cell is,
  * so spans begin and end on cells, and also one byte off where that must fail.
  */
@@ -11,7 +11,7 @@
 #include "models.h"
 #include "wherry_iova.h"
 
-#define CELLS 512u
+#define CELLS 128u
 
 struct model {
 	struct wherry_iova_set *set;
@@ -227,8 +227,8 @@ take_usable(struct fuzz_input *in, struct model *m)
 	struct cells c = { .first = 0, .end = 0 };
 
 	for (m->n_usable = 0; m->n_usable < 3; m->n_usable++) {
-		c.first = c.end + (unsigned int)fuzz_below(in, 40);
-		c.end = c.first + 1 + (unsigned int)fuzz_below(in, 300);
+		c.first = c.end + (unsigned int)fuzz_below(in, 10);
+		c.end = c.first + 1 + (unsigned int)fuzz_below(in, 75);
 		if (c.end > CELLS)
 			break;
 		m->usable[m->n_usable] = span_of(m, c);

@@ -96,11 +96,14 @@ int wherry_arena_open(struct wherry_region *region, struct wherry_arena **ret_ar
 /** Let go of it; its bytes stay in the region. NULL is fine. */
 void wherry_arena_close(struct wherry_arena *arena);
 
-/** @p len bytes aligned to 16, or to @p len itself up to 4 KiB if that is a power of two; NULL: full. */
+/**
+ * @p len bytes, of unknown content, aligned to 16, or to @p len itself up to 4 KiB if
+ * that is a power of two; NULL: full. For 0 bytes too, an address of its own.
+ */
 void *wherry_arena_alloc(struct wherry_arena *arena, size_t len);
 /** Bytes aligned to the power of two @p align; NULL: full, or no such alignment. */
 void *wherry_arena_alloc_aligned(struct wherry_arena *arena, size_t align, size_t len);
-/** As realloc(3); NULL leaves @p p as it was. */
+/** As realloc(3), where length 0 frees; NULL otherwise leaves @p p as it was. */
 void *wherry_arena_realloc(struct wherry_arena *arena, void *p, size_t len);
 /** Give back what alloc returned. NULL is fine; anything else is caught by an assertion. */
 void wherry_arena_free(struct wherry_arena *arena, void *p);

@@ -181,6 +181,9 @@ TEST(mem_arena_realloc_is_as_realloc)
 	CHECK(q[0] == 'a' && stats_of(&f).objects == 1);
 	q = wherry_arena_realloc(f.arena, q, 9);
 	CHECK(q[0] == 'a' && q[8] == 'a' && wherry_arena_usable(f.arena, q) <= 32);
+	p = wherry_arena_alloc(f.arena, 0);
+	CHECK(p != NULL && p != q);
+	wherry_arena_free(f.arena, p);
 	CHECK(wherry_arena_realloc(f.arena, q, 0) == NULL);
 	CHECK_EQ(stats_of(&f).objects, 0);
 	wherry_arena_free(f.arena, NULL);
