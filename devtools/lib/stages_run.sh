@@ -38,15 +38,31 @@ stage_unit() {
 	! need_clang || unit_tests build-clang
 }
 
+# What the unit stage skips where the machine has no free hugepages: as root it can have some.
+stage_hugepages() {
+	local status=0
+	local -a with=(devtools/with-hugepages 160)
+	need_gcc || return
+	run "reserve" "${with[@]}" true || status=$?
+	if [ "$(id -u)" -ne 0 ] || [ "$status" -eq 77 ]; then
+		skip "hugepages" "no 160 hugepages of 2 MiB to reserve: run it as root, on a machine with memory to spare"
+		return
+	fi
+	tap "wherry-test (hugepages)" "${with[@]}" build/app/test/wherry-test soft_file dirty_
+	[ ! -x build/app/test/net/wherry-test-net ] ||
+		tap "wherry-test-net (hugepages)" "${with[@]}" env WHERRY_TEST_EAL="--in-memory -m 64" \
+			build/app/test/net/wherry-test-net eal_
+}
+
 # Tests that are scripts (whole programs, namespaces, testpmd): meson knows their commands.
 script_tests() { # script_tests FOLDER: name, tab, shell words of the command
 	meson introspect --tests "$1" | /usr/bin/python3 -c '
 import json, shlex, sys
 for test in json.load(sys.stdin):
     if not test["cmd"][0].rsplit("/", 1)[-1].startswith("wherry-test"):
-        env = [f"{k}={v}" for k, v in test["env"].items()]
+        env = [f"--chdir={test["workdir"] or sys.argv[1]}", *(f"{k}={v}" for k, v in test["env"].items())]
         print(test["name"], shlex.join(["env", *env, *test["cmd"]]), sep="\t")
-'
+' "$1"
 }
 
 stage_scripts() {

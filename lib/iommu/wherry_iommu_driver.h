@@ -31,11 +31,11 @@ void wherry_dirty_sink_mark(struct wherry_dirty_sink *sink, struct wherry_span s
 
 /** What is to be mapped: memory at vaddr, or if that is NULL, the file. */
 struct wherry_place {
-	struct wherry_span span;
-	unsigned int prot; /**< WHERRY_DMA_ bits, at least one */
-	void *vaddr;       /**< aligned to the smallest page, does not wrap */
-	int fd;
-	uint64_t offset; /**< aligned to the smallest page, offset + len does not wrap */
+	struct wherry_span span; /**< where; iova is chosen */
+	unsigned int prot;       /**< WHERRY_DMA_ bits, at least one */
+	void *vaddr;             /**< aligned to the smallest page, does not wrap */
+	int fd;                  /**< of the file; stays the caller's */
+	uint64_t offset;         /**< aligned to the smallest page, offset + len does not wrap */
 };
 
 /** One backend. */
