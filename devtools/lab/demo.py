@@ -18,10 +18,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from load import MIB, Content, Load
 from net import SERVER_IP, Network
 from server import Server, ServerError
+
+
+started = time.monotonic()
+# Receive buffers that can be kept; half of that is uploaded, as a buffer is larger than a segment.
+UPLOADS_MIB = 96
 
 
 class Failed(Exception):
@@ -53,7 +59,7 @@ class Demo:
     def __init__(self, args, work):
         self.args, self.work = args, work
         self.servers, self.migrations, self.results, self.verified = [], [], [], []
-        self.uploads, self.mismatches, self.bytes_verified = {}, 0, 0
+        self.uploads, self.mismatches = {}, 0
         self.network = Network(wires=2, mbit=args.mbit)
         say(f"network: bridge br0, wires {' '.join(self.network.wires)}, client link {args.mbit} Mbit/s")
         self.content = Content(self.folder("content"), files=args.connections // 2, mib=8)
@@ -66,7 +72,7 @@ class Demo:
     def server(self, n, **how):
         name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[n % 2]
         made = Server(self.args.build, name, wire, self.folder("logs"), arena_mib=self.args.arena,
-                      churn=self.args.churn, **how)
+                      churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB)), **how)
         self.servers.append(made)
         made.wait_ready()
         say(f"{name}: pid {made.pid}, wire {wire}, {'waits on ' + made.incoming if made.incoming else 'serves ' + SERVER_IP}")
@@ -102,7 +108,7 @@ class Demo:
         return heir
 
     def upload(self, load, name):
-        size = max(1, self.args.mbit * 4 // 8 // max(1, self.args.connections // 4))
+        size = max(1, UPLOADS_MIB // 2 // self.args.migrations // max(1, self.args.connections // 4))
         path = os.path.join(self.folder("uploads"), name)
         with open(path, "wb") as out:
             data = os.urandom(size * MIB)
@@ -112,7 +118,7 @@ class Demo:
 
     def migrate(self, n, owner, heir):
         events = os.path.join(self.work, f"migration-{n}.json")
-        words = [heir.incoming, f"--downtime-limit={self.args.downtime_limit}", f"--json={events}"]
+        words = [heir.incoming, f"--downtime-limit={self.args.downtime_limit}", f"--log={events}"]
         words += ["--verify"] if self.args.verify else []
         say(f"migrating {owner.name} -> {heir.name}")
         done = subprocess.run(owner.wherry("migrate", *words), check=False)
@@ -120,7 +126,7 @@ class Demo:
             told = [json.loads(line) for line in lines]
         rounds = [dict(event, migration=n) for event in told if event.get("event") == "round"]
         ends = [event for event in told if "result" in event]
-        self.migrations.append({"rounds": rounds, **(ends[-1] if ends else {"result": "failed"})})
+        self.migrations.append({**(ends[-1] if ends else {"result": "failed"}), "rounds": rounds})
         if done.returncode != 0:
             raise Failed(f"migration {n} failed: {self.migrations[-1].get('reason')}\n{owner.tail()}\n{heir.tail()}")
 
@@ -139,8 +145,7 @@ class Demo:
             raise Failed(f"no answer from /churn: {result['error']}")
         churn = json.loads(result["body"])
         self.mismatches += churn["mismatches"]
-        self.bytes_verified += churn["bytes"]
-        say(f"churn: {churn['entries']} entries, {churn['mismatches']} mismatches")
+        say(f"churn: {churn['entries']} entries rewritten {churn['versions']} times, {churn['mismatches']} mismatches")
 
     def report(self, problem):
         results = self.results + self.verified
@@ -160,7 +165,7 @@ class Demo:
             "client_gap_ms": max((r["gap_ms"] for r in self.results), default=None),
             "connections": len(self.results),
             "connections_lost": lost,
-            "bytes_verified": self.bytes_verified + sum(r["bytes"] for r in results if r["kind"] == "download" and r["ok"]),
+            "bytes_verified": sum(r["bytes"] for r in results if r["kind"] == "download" and r["ok"]),
             "uploads_verified": sum(1 for r in self.verified if r["ok"]),
             "mismatches": self.mismatches,
             "errors": [f"{r['kind']}: {r['error']}" for r in results if not r["ok"]],
@@ -174,7 +179,7 @@ class Demo:
 
 
 def say(text):
-    print(f"demo: {text}", flush=True)
+    print(f"demo: {time.monotonic() - started:5.1f} s  {text}", flush=True)
 
 
 def show(result):

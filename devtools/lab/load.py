@@ -74,6 +74,5 @@ class Load:
 
     def stop(self, probes):
         """End the probes; their results."""
-        self.process.stdin.write('{"do": "stop"}\n')
-        self.process.stdin.flush()
+        self.order("stop")
         return self.wait_done(probes, 30)

@@ -40,7 +40,7 @@ class Network:
         ip("link", "set", "br0", "up")
         self.wires = [f"w{n}" for n in range(wires)]
         for wire in self.wires:
-            ip("tuntap", "add", "dev", wire, "mode", "tap", "multi_queue")
+            ip("tuntap", "add", "dev", wire, "mode", "tap")
             ip("link", "set", wire, "master", "br0", "up")
         self.mbit = mbit
         self.client = None

@@ -20,9 +20,9 @@ class Server:
         self.build, self.name, self.incoming = build, name, incoming
         self.log = os.path.join(logs, f"{name}.log")
         plugin = os.path.join(build, "drivers/net/emu/librte_net_wherry.so")
-        eal = ["--in-memory", "--no-huge", "-m", "128", "--no-pci", "--no-telemetry", "-l", "0",
+        eal = ["--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "-l", "0",
                "--file-prefix", name, "-d", plugin, "--vdev", f"net_wherry0,wire=tap={wire}"]
-        own = ["--name", name, "--ip", f"{SERVER_IP}/{PREFIX}", "--arena", str(arena_mib), "--churn", str(churn)]
+        own = ["--name", name, "--ip", f"{SERVER_IP}/{PREFIX}", "--arena", str(arena_mib), "--churn", str(churn), "--fill"]
         own += ["--incoming", incoming] if incoming else ["--content", content]
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(
