@@ -205,8 +205,18 @@ net_silent(const struct port *port, uint16_t queue)
 bool
 net_passes(const struct port *port, const struct rte_ether_addr *to, unsigned int len)
 {
+	static const struct rte_ether_addr all = { .addr_bytes = { 255, 255, 255, 255, 255, 255 } };
+	struct rte_mbuf *m;
+	bool passed;
+
 	net_send(port, 0, net_frame(to, len, 7));
-	return !net_silent(port, 0);
+	net_send(port, 0, net_frame(&all, 60, 200));
+	m = net_receive(port, 0);
+	passed = !net_is_frame(m, 60, 200);
+	rte_pktmbuf_free(m);
+	if (passed)
+		rte_pktmbuf_free(net_receive(port, 0));
+	return passed;
 }
 
 uint64_t

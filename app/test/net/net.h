@@ -52,7 +52,7 @@ void net_send(const struct port *port, uint16_t queue, struct rte_mbuf *m);
 struct rte_mbuf *net_receive(const struct port *port, uint16_t queue);
 /* True if no frame comes for a while. */
 bool net_silent(const struct port *port, uint16_t queue);
-/* Send to itself and see whether it arrives. */
+/* Send to itself, with a broadcast behind that does arrive: which comes out first? */
 bool net_passes(const struct port *port, const struct rte_ether_addr *to, unsigned int len);
 /* Wait until the extended statistic reaches at least value, up to two seconds. */
 void net_wait_xstat(const struct port *port, const char *name, uint64_t value);

@@ -37,7 +37,7 @@ struct device_txq {
 	bool broken; /* the frame being gathered cannot be sent */
 	bool fault;  /* ... because the IOMMU refused */
 	uint32_t len;
-	unsigned char frame[EMU_MAX_FRAME];
+	unsigned char frame[EMU_MAX_FRAME] __attribute__((aligned(16)));
 };
 
 struct emu_device {

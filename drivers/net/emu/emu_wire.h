@@ -30,6 +30,7 @@ struct wire_ops {
 struct wire {
 	const struct wire_ops *ops;
 	int fd; /* readable when receive has work; -1: never waits */
+	/* frame is aligned to 16 */
 	void (*input)(void *ctx, const void *frame, size_t len);
 	void *ctx;
 };

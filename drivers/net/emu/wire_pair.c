@@ -36,7 +36,7 @@ struct pair {
 	int line;     /* -1: no peer */
 	int timer;
 	bool line_up; /* __atomic */
-	char frame[EMU_MAX_FRAME];
+	char frame[EMU_MAX_FRAME] __attribute__((aligned(16)));
 };
 
 static struct pair *

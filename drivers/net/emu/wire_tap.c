@@ -27,7 +27,7 @@ struct tap {
 	struct wire wire;
 	int control;          /* a socket, to ask about the interface */
 	struct ifreq request; /* its name, and room for an answer */
-	char frame[EMU_MAX_FRAME];
+	char frame[EMU_MAX_FRAME] __attribute__((aligned(16)));
 };
 
 static struct tap *
