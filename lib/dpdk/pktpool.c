@@ -350,13 +350,15 @@ static int
 table_check(
 	const struct wherry_pktpool *pool, const struct wherry_arena *arena, const struct table *t)
 {
-	const uint32_t *stack = (const uint32_t *)(t + 1);
-	const uint8_t *state = (const uint8_t *)(stack + pool->n_slots);
+	const uint32_t *stack;
+	const uint8_t *state;
 
 	if ((uintptr_t)t % PAGE != 0 || !inside(arena, (uintptr_t)t, sizeof(*t)) ||
-		!header_sound(pool, arena, t) || !states_sound(t, state))
+		!header_sound(pool, arena, t))
 		return -EPROTO;
-	return check_stack(t, stack, state);
+	stack = (const uint32_t *)(t + 1);
+	state = (const uint8_t *)(stack + pool->n_slots);
+	return states_sound(t, state) ? check_stack(t, stack, state) : -EPROTO;
 }
 
 int

@@ -22,7 +22,7 @@
 #include "test.h"
 #include "wherry_dpdk.h"
 
-#define ARENA_AT ((void *)UINT64_C(0x310000000000))
+#define ARENA_AT ((void *)UINT64_C(0x7e9000000000))
 #define ARENA_LEN (UINT64_C(1) << 20)
 #define CONTROL "/tmp/wherry-test-dpdk-%s.%d.sock"
 
@@ -242,7 +242,7 @@ static const struct wherry_region_opts arena_opts = {
 	.len = ARENA_LEN,
 	.node = WHERRY_NODE_ANY,
 };
-static const struct wherry_span arena_span = { .iova = UINT64_C(0x310000000000), .len = ARENA_LEN };
+static const struct wherry_span arena_span = { .iova = UINT64_C(0x7e9000000000), .len = ARENA_LEN };
 
 /* Neither in the process nor in the domain is anything at the address. */
 static void

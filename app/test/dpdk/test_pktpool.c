@@ -12,7 +12,7 @@
 #include "wherry_dpdk.h"
 
 #define PAGE 4096u
-#define ARENA_AT ((void *)UINT64_C(0x300000000000))
+#define ARENA_AT ((void *)UINT64_C(0x7ea000000000))
 #define ARENA_LEN (UINT64_C(4) << 20)
 #define MBUFS 127u
 #define SPARES 40u
