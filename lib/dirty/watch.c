@@ -114,7 +114,7 @@ int
 wherry_watch_create(struct wherry_tracker *tr, const char *name, struct wherry_span span,
 	uint64_t mem_page, struct wherry_watch **ret_w)
 {
-	struct wherry_watch *w;
+	struct wherry_watch *w = NULL; /* gcc -O1 does not see it set */
 	int rc = check_span(span, mem_page);
 
 	if (rc != 0)
