@@ -60,7 +60,8 @@ script_tests() { # script_tests FOLDER: name, tab, shell words of the command
 import json, shlex, sys
 for test in json.load(sys.stdin):
     if not test["cmd"][0].rsplit("/", 1)[-1].startswith("wherry-test"):
-        env = [f"--chdir={test["workdir"] or sys.argv[1]}", *(f"{k}={v}" for k, v in test["env"].items())]
+        where = test["workdir"] or sys.argv[1]
+        env = [f"--chdir={where}", *(f"{k}={v}" for k, v in test["env"].items())]
         print(test["name"], shlex.join(["env", *env, *test["cmd"]]), sep="\t")
 ' "$1"
 }
@@ -68,6 +69,7 @@ for test in json.load(sys.stdin):
 stage_scripts() {
 	local name command
 	need_gcc || return
+	check "the list of tests" script_tests build || return
 	while IFS=$'\t' read -r name command; do
 		limit=300 tap "$name" bash -c "exec $command"
 	done < <(script_tests build)
