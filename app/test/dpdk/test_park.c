@@ -164,7 +164,7 @@ hear(void *ctx, enum wherry_log_level level, const char *area, const char *line)
 
 TEST(park_all_times_out_and_says_how_many_are_missing)
 {
-	struct core cores[POLLERS] = { [1] = { .burst_us = 300000 } };
+	struct core cores[POLLERS] = { [1] = { .burst_us = 1500000 } };
 	struct heard heard = { "" };
 	uint64_t last = 77;
 	struct park p;

@@ -239,7 +239,7 @@ keep_writing(void *arg)
 
 		if (rig_write(r, w->number % RIG_DEVICES, BASE + page * r->page + 64 * w->number,
 			    data, sizeof(data)) == 0)
-			w->landed++;
+			__atomic_add_fetch(&w->landed, 1, __ATOMIC_RELAXED);
 		n += THREADS;
 	}
 	return NULL;
@@ -299,13 +299,23 @@ stress_round(struct stress *s, struct wherry_bitmap *bm, enum wherry_unmap_mode 
 
 static const char *const stressed[] = { "soft", "soft:iotlb=1", "soft:units=2", NULL };
 
+static uint64_t
+writes_landed(const struct writer *writers)
+{
+	uint64_t landed = 0;
+
+	for (unsigned int i = 0; i < THREADS; i++)
+		landed += __atomic_load_n(&writers[i].landed, __ATOMIC_RELAXED);
+	return landed;
+}
+
 TEST_EACH(soft_exact_unmap_loses_nothing_under_stress, stressed, spec)
 {
 	static struct stress s;
 	struct writer writers[THREADS];
 	pthread_t threads[THREADS];
 	struct wherry_bitmap *bm;
-	uint64_t until, rounds = 0, landed = 0, lost = 0;
+	uint64_t until, lost = 0;
 
 	memset(&s, 0, sizeof(s));
 	rig_open(&s.rig, spec);
@@ -315,15 +325,13 @@ TEST_EACH(soft_exact_unmap_loses_nothing_under_stress, stressed, spec)
 		writers[i] = (struct writer){ .stress = &s, .number = i };
 		CHECK_EQ(pthread_create(&threads[i], NULL, keep_writing, &writers[i]), 0);
 	}
-	for (until = now_ns() + STRESS_NS; now_ns() < until; rounds++)
+	/* a busy machine may let no write into the short time a page is mapped */
+	for (until = now_ns() + STRESS_NS; now_ns() < until || writes_landed(writers) == 0;)
 		lost += stress_round(&s, bm, WHERRY_UNMAP_EXACT);
 	__atomic_store_n(&s.stop, true, __ATOMIC_RELAXED);
-	for (unsigned int i = 0; i < THREADS; i++) {
+	for (unsigned int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-		landed += writers[i].landed;
-	}
 	CHECK_EQ(lost, 0);
-	CHECK(landed > 0);
 	wherry_bitmap_destroy(bm);
 	rig_close(&s.rig);
 }
