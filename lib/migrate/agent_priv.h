@@ -22,7 +22,7 @@
 
 #define MIG_ROUNDS_MAX 1000u
 #define MIG_SECTIONS_MAX 32u
-#define MIG_SECTION_BYTES (64u * 1024) /* the most a section may be */
+#define MIG_SECTION_BYTES ((size_t)64 * 1024) /* the most a section may be */
 
 enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST };
 

@@ -19,7 +19,7 @@
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define PACE_NS UINT64_C(20000000)
-#define LINGER_MS 1000 /* how long an abort waits for the peer to read it */
+#define LINGER_MS 1000 /* how long an abort waits at most for the peer to read it */
 
 struct mig_channel {
 	int fd, cancel_fd;
@@ -343,11 +343,11 @@ mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type)
 static void
 linger(struct mig_channel *ch)
 {
-	uint64_t end = mig_now() + LINGER_MS * UINT64_C(1000000);
+	uint64_t end = mig_now() + ch->timeout_ms * UINT64_C(1000000);
 	uint8_t sink[4096];
 
 	shutdown(ch->fd, SHUT_WR);
-	while (mig_now() < end && mig_wait(ch->fd, POLLIN, -1, LINGER_MS) > 0)
+	while (mig_now() < end && mig_wait(ch->fd, POLLIN, -1, ch->timeout_ms) > 0)
 		if (recv(ch->fd, sink, sizeof(sink), MSG_DONTWAIT) <= 0)
 			return;
 }
@@ -372,7 +372,9 @@ mig_channel_abort(struct mig_channel *ch, int code, const char *why)
 	wherry_table_put_text(&t, WHERRY_ABORT_REASON, *why != '\0' ? why : "no reason given");
 	mig_channel_ignore_cancel(ch);
 	mig_channel_set_bandwidth(ch, 0);
-	mig_channel_set_timeout(ch, LINGER_MS);
+	ch->kept_is_set = true; /* whatever it says now does not matter */
+	if (ch->timeout_ms > LINGER_MS)
+		ch->timeout_ms = LINGER_MS;
 	if (finish_rest(ch) == 0 && mig_channel_send(ch, WHERRY_REC_ABORT, t.buf, t.len) == 0)
 		linger(ch);
 	ch->reason = reason;

@@ -58,7 +58,7 @@ queue(struct mig_client *c, const char *line)
 	out = realloc(c->out, c->out_len + len + 1);
 	if (out == NULL)
 		return false;
-	memcpy(out + c->out_len, line, len);
+	memcpy(out + c->out_len, line, len + 1);
 	out[c->out_len + len] = '\n';
 	c->out = out;
 	c->out_len += len + 1;

@@ -16,8 +16,8 @@
 #include "agent_priv.h"
 
 #define MIG_CLIENTS_MAX 16u
-#define MIG_LINE_MAX 8192u        /* bytes of a request */
-#define MIG_OUT_MAX (256u * 1024) /* bytes a client has not read yet */
+#define MIG_LINE_MAX 8192u               /* bytes of a request */
+#define MIG_OUT_MAX ((size_t)256 * 1024) /* bytes a client has not read yet */
 #define MIG_IDLE_NS (60 * UINT64_C(1000000000))
 #define MIG_PROGRESS_NS UINT64_C(200000000)
 

@@ -74,6 +74,8 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 		if (rc == -ECANCELED || mig_channel_is_wherry(d->ch))
 			return mig_dest_channel_failed(d, rc);
 		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(d->ch));
+		if (rc == -EPROTO)
+			mig_channel_abort(d->ch, rc, mig_channel_reason(d->ch));
 		mig_channel_destroy(d->ch);
 		d->ch = NULL;
 	}

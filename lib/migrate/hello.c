@@ -7,6 +7,7 @@
 #include "base_priv.h"
 #include "hello_priv.h"
 
+#define TIMEOUT_MAX_MS 3600000u
 #define FEATURES UINT64_C(0) /* none so far: every bit of a peer is unknown */
 
 static void
@@ -84,7 +85,7 @@ read_hello(const struct wherry_record *rec, struct mig_hello *peer)
 	}
 	peer->verify = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_VERIFY, 0) != 0;
 	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TIMEOUT_MS, 0);
-	peer->timeout_ms = ms <= 3600 * 1000 ? (unsigned int)ms : 3600 * 1000;
+	peer->timeout_ms = ms <= TIMEOUT_MAX_MS ? (unsigned int)ms : TIMEOUT_MAX_MS;
 }
 
 static int

@@ -166,9 +166,11 @@ mig_section_load(struct wherry_agent *agent, const struct wherry_record *rec, ui
 	char name[WHERRY_STREAM_TEXT_MAX + 1];
 	const struct wherry_section *sec = find(agent, rec->payload, rec->len, name, sizeof(name));
 	struct wherry_field data;
-	int rc = sec == NULL ? missing(reason, name)
-			     : compare_one(sec, rec->payload, rec->len, reason);
+	int rc;
 
+	if (sec == NULL)
+		return missing(reason, name);
+	rc = compare_one(sec, rec->payload, rec->len, reason);
 	if (rc != 0)
 		return rc;
 	if (sec->load != NULL &&

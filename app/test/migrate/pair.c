@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,11 +140,11 @@ dest_discard(void *ctx)
 	pair->shared->discards++;
 }
 
-static int
-never_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
+int
+pair_refuse(void *ctx, uint64_t *ret_ns)
 {
 	(void)ctx;
-	(void)ret_last_burst_ns;
+	(void)ret_ns;
 	return -EPERM;
 }
 
@@ -158,7 +161,7 @@ child_log(void *ctx, enum wherry_log_level level, const char *area, const char *
 static int
 dest_create(struct pair *pair)
 {
-	struct wherry_agent_ops ops = { .quiesce = never_quiesce,
+	struct wherry_agent_ops ops = { .quiesce = pair_refuse,
 		.verify = dest_verify,
 		.takeover = dest_takeover,
 		.discard = dest_discard,
@@ -189,6 +192,7 @@ child_main(struct pair *pair)
 {
 	int rc;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
 	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
@@ -217,6 +221,14 @@ child_main(struct pair *pair)
 
 /* ---- the source ---- */
 
+/* Pages of zeroes stay such. */
+static void
+write_one(struct pair *pair, int region, size_t at)
+{
+	if (at / PAIR_PAGE % 3 != 0)
+		pair->mem[region][at]++;
+}
+
 static void *
 writer_main(void *arg)
 {
@@ -232,8 +244,8 @@ writer_main(void *arg)
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		pair->mem[0][x % pair->len[0]]++;
-		pair->mem[1][(x >> 20) % pair->len[1]] ^= 1;
+		write_one(pair, 0, x % pair->len[0]);
+		write_one(pair, 1, (x >> 20) % pair->len[1]);
 		__atomic_fetch_add(&pair->writes, 1, __ATOMIC_RELAXED);
 		if (pair->opts.writer_us != 0)
 			sleep_us(pair->opts.writer_us);
@@ -277,18 +289,12 @@ source_released(void *ctx)
 }
 
 static int
-never_takeover(void *ctx, uint64_t *ret_first_burst_ns)
-{
-	(void)ctx;
-	(void)ret_first_burst_ns;
-	return -EPERM;
-}
-
-static int
 section_save(void *ctx, void *buf, size_t cap)
 {
 	struct pair *pair = ctx;
 
+	if (pair->opts.leak && pair->quiesces > 0) /* all pages have been sent */
+		write_one(pair, 0, PAIR_PAGE);
 	return snprintf(buf, cap, "quiesced %u", pair->quiesces);
 }
 
@@ -298,7 +304,7 @@ source_create(struct pair *pair)
 	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
 		.resume = source_resume,
 		.released = source_released,
-		.takeover = never_takeover,
+		.takeover = pair_refuse,
 		.ctx = pair };
 	struct wherry_section section = {
 		.name = "port0", .version = 1, .save = section_save, .ctx = pair
@@ -365,11 +371,14 @@ fill(struct pair *pair)
 					PAIR_PAGE);
 }
 
-static void
-start_child(struct pair *pair)
+void
+pair_start_dest(struct pair *pair)
 {
 	uint64_t end = now_ns() + 10000000000u;
 
+	memset(pair->shared, 0, sizeof(*pair->shared));
+	pair->status = -1;
+	pair->resumes = pair->quiesces = 0;
 	fflush(stdout);
 	pair->child = fork();
 	CHECK(pair->child >= 0);
@@ -398,7 +407,7 @@ pair_create(const struct pair_opts *opts)
 	pair->shared = map(sizeof(*pair->shared), MAP_SHARED);
 	name_everything(pair);
 	if (!opts->no_dest)
-		start_child(pair);
+		pair_start_dest(pair);
 	fill(pair);
 	if (opts->plan.kind != PROXY_NONE)
 		pair->proxy = proxy_create(pair->uri + 5, pair->dest_uri + 5, &opts->plan);
@@ -434,10 +443,39 @@ pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
 	pair_wait(pair, WHERRY_STATE_RELEASED, ret_status);
 }
 
+/* One request to the destination's control socket, and one answer; false: none. */
+static bool
+ask_dest(const struct pair *pair, const char *request, char *answer, size_t cap)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	ssize_t n = -1;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.100s.dest", pair->control);
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+		send(fd, request, strlen(request), MSG_NOSIGNAL) > 0)
+		n = recv(fd, answer, cap - 1, 0);
+	answer[n > 0 ? n : 0] = '\0';
+	close(fd);
+	return n > 0;
+}
+
+/* The source never came so far: the destination listens on, until it is told not to. */
+static void
+end_listening(const struct pair *pair)
+{
+	char answer[4096];
+
+	if (ask_dest(pair, "{\"cmd\":\"status\"}\n", answer, sizeof(answer)) &&
+		strstr(answer, "\"state\":\"listen\"") != NULL)
+		ask_dest(pair, "{\"cmd\":\"cancel\"}\n", answer, sizeof(answer));
+}
+
 void
 pair_reap(struct pair *pair)
 {
 	uint64_t end = now_ns() + 20000000000u;
+	unsigned int tries = 0;
 
 	while (pair->status == -1) {
 		if (waitpid(pair->child, &pair->status, WNOHANG) == pair->child)
@@ -445,6 +483,8 @@ pair_reap(struct pair *pair)
 		pair->status = -1;
 		CHECK(now_ns() < end);
 		sleep_us(500);
+		if (++tries % 100 == 0)
+			end_listening(pair);
 	}
 	if (pair->status != 0)
 		FAIL("the destination's process ended with %#x: %s", (unsigned int)pair->status,

@@ -38,6 +38,7 @@ struct pair_opts {
 	int dest_check_rc, dest_load_rc, dest_verify_rc, dest_takeover_rc;
 	unsigned int dest_takeover_ms;
 	int quiesce_rc;
+	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
 	bool no_dest; /* nobody listens */
 };
@@ -82,6 +83,10 @@ void pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
 	struct wherry_status *ret_status);
 /* Until the agent's state is at rest, or state; fails the test after 20 seconds. */
 void pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status);
+/* Fork a destination, another one if there was one: pair_opts.no_dest leaves it to the test. */
+void pair_start_dest(struct pair *pair);
+/* An op that nobody should call: -EPERM. */
+int pair_refuse(void *ctx, uint64_t *ret_ns);
 /* Until the child is gone; it must have done what it was told. */
 void pair_reap(struct pair *pair);
 /* Of our memory, as pair_shared.hash. */

@@ -81,6 +81,7 @@ forward(struct proxy *p, bool back)
 {
 	int from = p->fd[back ? 1 : 0];
 	struct wherry_record rec;
+	uint8_t *space;
 	size_t cap;
 	ssize_t n;
 	int rc;
@@ -89,7 +90,8 @@ forward(struct proxy *p, bool back)
 		pass(p, back, &rec);
 	if (p->over || rc < 0)
 		return false;
-	n = recv(from, wherry_decoder_space(p->dec[back], &cap), cap, MSG_DONTWAIT);
+	space = wherry_decoder_space(p->dec[back], &cap);
+	n = recv(from, space, cap, MSG_DONTWAIT);
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
 	wherry_decoder_fed(p->dec[back], (size_t)n);
@@ -110,7 +112,8 @@ run(struct proxy *p)
 				continue;
 			if (p->over)
 				return;
-			shutdown(p->fd[back ? 0 : 1], SHUT_WR);
+			if (p->plan.kind != PROXY_SILENT || !p->struck)
+				shutdown(p->fd[back ? 0 : 1], SHUT_WR);
 			fds[1 + back].fd = -1;
 			if (fds[1].fd < 0 && fds[2].fd < 0)
 				return;

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The pure parts of lib/migrate: states, convergence, digest, URIs. */
+#include <errno.h>
+#include <string.h>
+
+#include "converge_priv.h"
+#include "digest_priv.h"
+#include "states_priv.h"
+#include "test.h"
+#include "uri_priv.h"
+#include "wherry_stream.h"
+
+TEST(migrate_source_that_sent_commit_never_serves_again)
+{
+	bool reached[N_STATES] = { [WHERRY_STATE_SWITCHOVER] = true };
+
+	for (int round = 0; round < (int)N_STATES; round++)
+		for (unsigned int from = 0; from < N_STATES; from++)
+			for (unsigned int to = 0; reached[from] && to < N_STATES; to++)
+				if (mig_state_may((enum wherry_state)from, (enum wherry_state)to))
+					reached[to] = true;
+	CHECK(!reached[WHERRY_STATE_SERVING]);
+	CHECK(reached[WHERRY_STATE_RELEASED]);
+	CHECK_EQ(mig_state_on_failure(WHERRY_STATE_SWITCHOVER), WHERRY_STATE_UNKNOWN);
+}
+
+TEST(migrate_destination_serves_after_verified_only)
+{
+	for (unsigned int from = WHERRY_STATE_LISTEN; from < N_STATES; from++)
+		CHECK_EQ(mig_state_may((enum wherry_state)from, WHERRY_STATE_SERVING),
+			from == WHERRY_STATE_VERIFIED);
+}
+
+TEST(migrate_failure_leads_where_the_table_allows)
+{
+	for (unsigned int from = 0; from < N_STATES; from++) {
+		enum wherry_state to = mig_state_on_failure((enum wherry_state)from);
+
+		CHECK(to == from || mig_state_may((enum wherry_state)from, to));
+		if (mig_state_can_cancel((enum wherry_state)from))
+			CHECK(to == WHERRY_STATE_SERVING || to == WHERRY_STATE_FAILED);
+	}
+}
+
+TEST(migrate_state_names_are_different_and_end_at_the_last)
+{
+	for (unsigned int a = 0; a < N_STATES; a++)
+		for (unsigned int b = 0; b < a; b++)
+			CHECK(strcmp(wherry_state_name((enum wherry_state)a),
+				      wherry_state_name((enum wherry_state)b)) != 0);
+	CHECK(strcmp(wherry_state_name(WHERRY_STATE_SERVING), "serving") == 0);
+	CHECK(strcmp(wherry_state_name((enum wherry_state)N_STATES), "?") == 0);
+	CHECK(!mig_state_may((enum wherry_state)N_STATES, WHERRY_STATE_SERVING));
+	CHECK(!mig_state_may(WHERRY_STATE_SERVING, (enum wherry_state)N_STATES));
+	CHECK(!mig_state_can_cancel((enum wherry_state)N_STATES));
+}
+
+static double
+forecast(double pending, double bandwidth, double fixed)
+{
+	struct mig_measure m = {
+		.pending_bytes = pending, .bandwidth = bandwidth, .fixed_ms = fixed
+	};
+
+	return mig_forecast_ms(&m);
+}
+
+static bool
+near(double got, double want)
+{
+	return got > want * 0.999 && got < want * 1.001;
+}
+
+TEST(migrate_forecast_is_pending_over_bandwidth_plus_fixed_cost)
+{
+	CHECK(near(forecast(100e6, 1e9, 7), 107));
+	CHECK(near(forecast(0, 1e9, 7), 7));
+	CHECK(near(forecast(0, 0, 7), 7));
+	CHECK(forecast(1, 0, 7) > 1e6); /* nothing is known: not soon */
+}
+
+TEST(migrate_converges_at_the_limit_and_gives_up_after_the_last_round)
+{
+	CHECK_EQ(mig_converge(50, 50, 1, 30), MIG_STOP_NOW);
+	CHECK_EQ(mig_converge(50.1, 50, 29, 30), MIG_GO_ON);
+	CHECK_EQ(mig_converge(50.1, 50, 30, 30), MIG_GIVE_UP);
+	CHECK_EQ(mig_converge(49, 50, 30, 30), MIG_STOP_NOW);
+}
+
+TEST(migrate_bandwidth_of_a_small_round_counts_for_little)
+{
+	CHECK(near(mig_bandwidth(0, 4096, 4096), 1e9)); /* the first is all there is */
+	CHECK(near(mig_bandwidth(1e9, 64 << 20, 64 << 20), 1e9));
+	CHECK(near(mig_bandwidth(5e8, 64 << 20, 64 << 20), 1e9));
+	CHECK(mig_bandwidth(1e9, 4096, 4096 * 100) > 0.99e9);
+	CHECK(near(mig_bandwidth(1e9, 0, 100), 1e9));
+	CHECK(near(mig_bandwidth(1e9, 100, 0), 1e9));
+}
+
+static uint8_t page[2][WHERRY_STREAM_PAGE];
+
+static struct mig_digest
+digest(uint8_t key)
+{
+	uint8_t keys[MIG_KEY_LEN];
+	struct mig_digest d;
+
+	memset(keys, key, sizeof(keys));
+	for (size_t i = 0; i < sizeof(keys); i++)
+		keys[i] = (uint8_t)(keys[i] * 31 + i * 7);
+	mig_digest_init(&d, keys);
+	return d;
+}
+
+static bool
+equal(const struct mig_digest *a, const struct mig_digest *b)
+{
+	return a->low == b->low && a->high == b->high && a->pages == b->pages;
+}
+
+TEST(migrate_digest_forgets_order_but_not_place_bytes_or_key)
+{
+	struct mig_digest a = digest(1), b = digest(1);
+
+	memset(page[0], 7, sizeof(page[0]));
+	memset(page[1], 8, sizeof(page[1]));
+	mig_digest_add(&a, 0, 1, page[0]);
+	mig_digest_add(&a, 0, 2, page[1]);
+	mig_digest_add(&b, 0, 2, page[1]);
+	mig_digest_add(&b, 0, 1, page[0]);
+	CHECK(equal(&a, &b));
+	b = digest(1);
+	mig_digest_add(&b, 0, 2, page[0]); /* changed places */
+	mig_digest_add(&b, 0, 1, page[1]);
+	CHECK(!equal(&a, &b));
+	b = digest(1);
+	mig_digest_add(&b, 1, 1, page[0]); /* another region */
+	mig_digest_add(&b, 0, 2, page[1]);
+	CHECK(!equal(&a, &b));
+	b = digest(1);
+	page[1][4095] ^= 1;
+	mig_digest_add(&b, 0, 1, page[0]);
+	mig_digest_add(&b, 0, 2, page[1]);
+	CHECK(!equal(&a, &b));
+	b = digest(2);
+	page[1][4095] ^= 1;
+	mig_digest_add(&b, 0, 1, page[0]);
+	mig_digest_add(&b, 0, 2, page[1]);
+	CHECK(!equal(&a, &b));
+}
+
+TEST(migrate_digest_of_a_zero_page_is_that_of_its_bytes)
+{
+	struct mig_digest a = digest(3), b = digest(3);
+
+	memset(page[0], 0, sizeof(page[0]));
+	mig_digest_add(&a, 2, 9, page[0]);
+	mig_digest_add_zero(&b, 2, 9);
+	CHECK(equal(&a, &b));
+	CHECK(a.low != 0 || a.high != 0);
+}
+
+TEST(migrate_digest_counts_every_sending_and_carries)
+{
+	struct mig_digest a = digest(3);
+	uint64_t low, high;
+
+	mig_digest_add(&a, 0, 0, page[0]);
+	low = a.low;
+	high = a.high;
+	a.low = UINT64_MAX;
+	a.high = 0;
+	mig_digest_add(&a, 0, 0, page[0]);
+	CHECK(a.low == low - 1);
+	CHECK(a.high == high + (low != 0));
+	CHECK_EQ(a.pages, 2);
+}
+
+static void
+check_uri(const char *text, const char *host, const char *port, const char *path)
+{
+	struct mig_uri uri;
+	const char *why = NULL;
+	int rc = mig_uri_parse(text, &uri, &why);
+
+	if (host == NULL && path == NULL) {
+		if (rc != -EINVAL || why == NULL)
+			FAIL("\"%s\" is taken", text);
+		return;
+	}
+	if (rc != 0)
+		FAIL("\"%s\": %s", text, why);
+	CHECK_EQ(uri.is_unix, path != NULL);
+	CHECK(strcmp(uri.host, host != NULL ? host : "") == 0);
+	CHECK(strcmp(uri.port, port != NULL ? port : "") == 0);
+	CHECK(strcmp(uri.path, path != NULL ? path : "") == 0);
+}
+
+TEST(migrate_uri_is_tcp_host_port_or_unix_path)
+{
+	char path[300] = "unix:";
+
+	check_uri("tcp:localhost:4444", "localhost", "4444", NULL);
+	check_uri("tcp:[::1]:65535", "::1", "65535", NULL);
+	check_uri("tcp::4444", "", "4444", NULL);
+	check_uri("unix:/run/x.sock", NULL, NULL, "/run/x.sock");
+	check_uri("", NULL, NULL, NULL);
+	check_uri("file:/x", NULL, NULL, NULL);
+	check_uri("tcp:host", NULL, NULL, NULL);
+	check_uri("tcp:host:", NULL, NULL, NULL);
+	check_uri("tcp:host:65536", NULL, NULL, NULL);
+	check_uri("tcp:host:99999999999", NULL, NULL, NULL);
+	check_uri("tcp:host:12x", NULL, NULL, NULL);
+	check_uri("tcp:::1:4444", NULL, NULL, NULL);
+	check_uri("tcp:[::1]", NULL, NULL, NULL);
+	check_uri("tcp:[::1:4444", NULL, NULL, NULL);
+	check_uri("unix:", NULL, NULL, NULL);
+	memset(path + 5, 'x', 107);
+	check_uri(path, NULL, NULL, path + 5);
+	path[5 + 107] = 'x';
+	check_uri(path, NULL, NULL, NULL);
+}
