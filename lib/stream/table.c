@@ -112,7 +112,8 @@ wherry_field_u64(const uint8_t *bytes, size_t len, unsigned int id, uint64_t oth
 {
 	struct wherry_field f;
 
-	if (!wherry_field_find(bytes, len, id, &f) || f.len != sizeof(uint64_t))
+	if (!wherry_field_find(bytes, len, id, &f) || f.type != WHERRY_FIELD_U64 ||
+		f.len != sizeof(uint64_t))
 		return otherwise;
 	return get_u64(f.bytes);
 }

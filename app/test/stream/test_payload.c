@@ -186,6 +186,15 @@ TEST(stream_hello_of_another_format_need_only_say_which)
 	check_verdict(WHERRY_REC_HELLO, buf, t.len, "missing", WHERRY_HELLO_VERSION);
 }
 
+/* Eight bytes that are no number say no format. */
+TEST(stream_hello_says_its_format_as_a_number)
+{
+	struct wherry_table t = table();
+
+	wherry_table_put_bytes(&t, WHERRY_HELLO_FORMAT, "another!", 8);
+	check_verdict(WHERRY_REC_HELLO, buf, t.len, "another type", WHERRY_HELLO_FORMAT);
+}
+
 static void
 check_runs(struct wherry_run a, struct wherry_run b, const char *want)
 {

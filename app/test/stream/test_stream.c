@@ -4,6 +4,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "fuzz_random.h"
+#include "models.h"
 #include "stream_tape.h"
 #include "test.h"
 
@@ -236,4 +238,9 @@ TEST(stream_names_of_records_are_those_of_the_table)
 	CHECK(strcmp(wherry_record_name(WHERRY_REC_PULSE), "pulse") == 0);
 	CHECK(strcmp(wherry_record_name(0), "unknown") == 0);
 	CHECK(strcmp(wherry_record_name(WHERRY_REC_PULSE + 1), "unknown") == 0);
+}
+
+TEST(stream_of_any_bytes_keeps_the_promises_in_whatever_pieces)
+{
+	fuzz_random(stream_model_run, 10000, 300);
 }
