@@ -210,7 +210,7 @@ void *wherry_pktpool_keep(struct wherry_pktpool *pool, struct rte_mbuf *m);
 /** Give a kept buffer back, by any address inside it; anything else is caught by an assertion. */
 void wherry_pktpool_release(struct wherry_pktpool *pool, const void *data);
 /** The filter to set on the arena's watch: buffers nobody keeps are worthless. ctx is the pool. */
-void wherry_pktpool_filter(void *pool, bool final, struct wherry_bitmap *worthless);
+void wherry_pktpool_filter(void *ctx, bool final, struct wherry_bitmap *worthless);
 
 WHERRY_END_DECLS
 

@@ -4,9 +4,11 @@
  * ports and cores but without memory, whose address only one of them could have; memory
  * moves between processes in pmd_app.sh and in the tests of tcp-server.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,6 +26,7 @@
 
 #define ARENA_AT ((void *)UINT64_C(0x7e9000000000))
 #define ARENA_LEN (UINT64_C(1) << 20)
+#define TIDS 65536u /* threads told apart by their number modulo this */
 #define CONTROL "/tmp/wherry-test-dpdk-%s.%d.sock"
 
 /* An application: what it was asked, and its one core. */
@@ -509,6 +512,46 @@ TEST(app_with_other_ports_is_refused_before_the_first_page)
 	CHECK_EQ(b.verified, 0);
 	drop(&a, "a");
 	drop(&b, "b");
+}
+
+/* Is any thread, but this one and those that were there, allowed on the polling core? */
+static bool
+others_on_core(unsigned int core, const bool *before, bool *ret_seen)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *e;
+	bool any = false;
+
+	CHECK(dir != NULL);
+	while ((e = readdir(dir)) != NULL) {
+		int tid = (int)strtol(e->d_name, NULL, 10);
+		unsigned int slot = (unsigned int)tid % TIDS;
+		cpu_set_t set;
+
+		ret_seen[slot] = true;
+		if (tid == 0 || (before != NULL && before[slot]))
+			continue;
+		CHECK_EQ(sched_getaffinity(tid, sizeof(set), &set), 0);
+		any |= CPU_ISSET(core, &set);
+	}
+	closedir(dir);
+	return any;
+}
+
+TEST(app_threads_stay_off_the_polling_core)
+{
+	bool before[TIDS] = { false }, after[TIDS] = { false };
+	struct side s = { 0 };
+
+	eal_need();
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP("there is one CPU only, which all share");
+	others_on_core(0, NULL, before);
+	make(&s, "threads", NULL);
+	CHECK_EQ(wherry_app_start(s.app), 0);
+	CHECK(!others_on_core(0, before, after));
+	CHECK(memcmp(before, after, sizeof(before)) != 0); /* there are some */
+	wherry_app_destroy(s.app);
 }
 
 TEST(app_wake_fd_wakes_a_core_that_sleeps)
