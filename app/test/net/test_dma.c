@@ -118,6 +118,33 @@ TEST(net_unmapped_receive_buffer_is_counted_and_survived)
 	external_destroy(&e);
 }
 
+/* Half of the buffers can be reached: their turn comes. */
+TEST(net_unmapped_receive_buffer_does_not_block_the_queue)
+{
+	struct external e = external_create();
+	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
+	struct wherry_span half = { .iova = e.span.iova + BYTES / 2, .len = BYTES / 2 };
+	unsigned int got = 0;
+	struct rte_mbuf *m;
+
+	CHECK_EQ(wherry_domain_unmap(e.dom, e.span), 0);
+	CHECK_EQ(wherry_domain_map(e.dom, (char *)e.vaddr + BYTES / 2, WHERRY_DMA_WRITE, &half), 0);
+	for (unsigned int i = 0; i < 2 * BUFFERS; i++) {
+		net_send(&port, 0, net_frame(&port.mac, 64, 0));
+		while (net_xstat(&port, "rx_faults") + got < i + 1)
+			if (rte_eth_rx_burst(port.id, 0, &m, 1) == 1) {
+				got++;
+				rte_pktmbuf_free(m);
+			}
+		rte_eth_rx_burst(port.id, 0, &m, 0); /* what failed is posted anew */
+	}
+	CHECK(got != 0);
+	CHECK(net_xstat(&port, "rx_faults") != 0);
+	net_close(&port);
+	CHECK_EQ(wherry_domain_unmap(e.dom, half), 0);
+	external_destroy(&e);
+}
+
 TEST(net_unmapped_transmit_buffer_is_counted_and_survived)
 {
 	struct external e = external_create();

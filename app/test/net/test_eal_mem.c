@@ -152,6 +152,7 @@ TEST(eal_domain_get_that_fails_changes_nothing)
 		wherry_fault_disarm();
 		CHECK(rc == 0 || rc == -ENOMEM);
 		CHECK((rc == 0) == (dom != NULL));
+		CHECK((rc == 0) == (wherry_fault_fired() == NULL)); /* no step may fail unnoticed */
 		if (rc != 0) {
 			CHECK_EQ(wherry_dpdk_domain_get("soft:iotlb=16", &dom), 0);
 			CHECK(!stats_now().degraded);
