@@ -151,7 +151,13 @@ create_app(struct server *s)
 	};
 	int rc = wherry_app_create(&opts, &s->app);
 
-	return rc != 0 ? rc : wherry_agent_add_section(wherry_app_agent(s->app), &identity);
+	if (rc == 0)
+		rc = wherry_agent_add_section(wherry_app_agent(s->app), &identity);
+	if (rc == -EBUSY)
+		complain("the port has an I/O address space other than --iommu %s", o->iommu);
+	else if (rc != 0)
+		complain("cannot be made ready to move: %s", strerror(-rc));
+	return rc;
 }
 
 static int

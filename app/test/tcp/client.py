@@ -69,13 +69,15 @@ def curl_upload(path, name, *options):
 
 
 class Download(threading.Thread):
-    """Reads /file/NAME?repeat=K at about @rate bytes per second, hashing what comes."""
+    """Reads /file/NAME?repeat=K at about @rate bytes per second, hashing what comes;
+    without a rate as fast as it goes, and then worst is the longest wait for bytes."""
 
     def __init__(self, name, repeat, rate=None):
         super().__init__(daemon=True)
         self.path = f"/file/{name}?repeat={repeat}"
         self.rate = rate
         self.have = 0
+        self.worst = 0.0
         self.digest = None
         self.error = None
 
@@ -91,12 +93,15 @@ class Download(threading.Thread):
         conn.request("GET", self.path)
         reply = conn.getresponse()
         digest = hashlib.sha256()
+        last = time.monotonic()
         while data := reply.read(65536):
+            self.worst = max(self.worst, time.monotonic() - last)
             self.have += len(data)
             digest.update(data)
             ahead = self.have / self.rate - (time.monotonic() - begin) if self.rate else 0
             if ahead > 0:
                 time.sleep(ahead)
+            last = time.monotonic()
         conn.close()
         return digest.hexdigest()
 

@@ -120,7 +120,8 @@ class Lab:
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tcp-test-"))
         sh("ip", "link", "set", "lo", "up")
-        sh("ip", "link", "add", "bridge", "type", "bridge")
+        # with an address of its own: else it takes that of a TAP, and changes when one goes
+        sh("ip", "link", "add", "bridge", "address", "02:00:00:00:00:01", "type", "bridge")
         sh("ip", "address", "add", CLIENT + "/24", "dev", "bridge")
         sh("ip", "link", "set", "bridge", "up")
         return self

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -145,6 +146,54 @@ def tcp_move_of_an_idle_server_with_idle_clients(net):
     before = b.cpu_seconds()
     time.sleep(1)
     assert b.cpu_seconds() - before < 0.3  # the churn goes on, and nothing spins
+
+
+def sniff(seconds, sniffer):
+    """The frames the server sends in that time, as (milliseconds, bytes)."""
+    begin = time.monotonic()
+    frames = []
+    while (left := begin + seconds - time.monotonic()) > 0:
+        sniffer.settimeout(left)
+        try:
+            frame, address = sniffer.recvfrom(2048)
+        except TimeoutError:
+            break
+        if address[2] != socket.PACKET_OUTGOING:
+            frames.append(((time.monotonic() - begin) * 1000, frame))
+    return frames
+
+
+@test
+def tcp_move_announces_itself_to_the_link_and_to_idle_clients(net):
+    a = net.server("a", ["--ip", lab.SERVER + "/24", *UPLOADS], says="serving http://")
+    b = stand_by(net, "b")
+    idle = client.connect()
+    client.get("/ping", idle)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sniffer:
+        sniffer.bind(("tap-b", 0))
+        move(net, a, b)
+        frames = sniff(1.3, sniffer)
+    arps = [f for f in frames if f[1][12:14] == b"\x08\x06"
+            and f[1][28:32] == f[1][38:42] == socket.inet_aton(lab.SERVER)]
+    acks = [f for f in frames if f[1][12:14] == b"\x08\x00" and f[1][23] == 6]
+    assert len(arps) == 5, len(arps)
+    assert len(acks) >= 4 and acks[3][0] < 500, acks
+
+
+@test
+def tcp_move_sends_again_what_was_under_way(net):
+    a = serve(net, os.urandom(4 * MIB))
+    fast = [client.Download("big", 150) for _ in range(3)]  # as fast as it goes, nothing buffered
+    for f in fast:
+        f.start()
+    b = stand_by(net, "b")
+    move(net, a, b)
+    assert all(f.is_alive() for f in fast), "the downloads ended before the migration"
+    have = [f.have for f in fast]
+    lab.wait_for("all go on", 10, lambda: all(f.have > h for f, h in zip(fast, have)))
+    worst = max(f.worst for f in fast)
+    print(f"# worst gap in a download {worst * 1000:.1f} ms", flush=True)
+    assert worst < 0.4, worst
 
 
 @test

@@ -254,7 +254,10 @@ def tcp_serve_explains_bad_options(net):
             ([], "--ip"), (["--ip", "10.0.0.1"], "ADDRESS/BITS"), (["--ip", "10.0.0.1/33"], "--ip"),
             ([*SMALL, "--arena", "x"], "--arena"), ([*SMALL, "--uploads", "4096"], "--arena is too small"),
             ([*SMALL, "--content", "/nonexistent"], "/nonexistent"), ([*SMALL, "stray"], "stray"),
-            ([*SMALL, "--arena-base", "4096"], "--arena-base")]:
+            ([*SMALL, "--arena-base", "4096"], "--arena-base"),
+            ([*SMALL, "--control", "/nonexistent/socket"], "/nonexistent/socket"),
+            ([*SMALL, "--iommu", "none"], "--iommu none" if net.plugin else "cannot be made"),
+            (["--incoming", "pigeon:post"], "pigeon:post")]:
         server = net.server("a", options)
         assert server.wait() != 0, options
         assert words in server.text(), (options, server.text())
