@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -15,20 +16,22 @@
 
 #ifdef WHERRY_TEST_HOOKS
 /*
- * One device thread writes one byte and is held at a moment; the test's thread
- * unmaps or harvests meanwhile, and lets the device go where that thread comes to
- * wait for it, or just before entries are cleared.
+ * One device thread writes one byte and is held at a moment, once; the test's
+ * thread unmaps or harvests meanwhile, and lets the device go at a moment of its
+ * own: before it waits, or before it clears entries.
  */
 struct race {
 	struct rig rig;
+	struct wherry_span span;
 	pthread_t device, main;
 	enum soft_moment hold_at;
+	void (*on_main)(struct race *race, enum soft_moment moment);
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool held, released, done; /* under lock */
-	bool let_wait;             /* release in the wait only, not before clearing */
-	unsigned int drains;       /* waits begun while the device was held */
-	int rc;                    /* of the device's write */
+	bool held, released, resumed, moved, done; /* under lock */
+	unsigned int drains;                       /* waits begun by the test's thread */
+	bool was_over;                             /* the write, when the second of them began */
+	int rc;                                    /* of the device's write */
 };
 
 static void
@@ -40,6 +43,17 @@ set_flag(struct race *race, bool *flag)
 	pthread_mutex_unlock(&race->lock);
 }
 
+static bool
+flag_is_set(struct race *race, const bool *flag)
+{
+	bool set;
+
+	pthread_mutex_lock(&race->lock);
+	set = *flag;
+	pthread_mutex_unlock(&race->lock);
+	return set;
+}
+
 static void
 await_flag(struct race *race, const bool *flag)
 {
@@ -49,26 +63,52 @@ await_flag(struct race *race, const bool *flag)
 	pthread_mutex_unlock(&race->lock);
 }
 
+/* So that who does not wait for the device is ahead of it. */
+static void
+dawdle(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+}
+
 static void
 on_moment(void *ctx, enum soft_moment moment)
 {
 	struct race *race = ctx;
 
-	if (!pthread_equal(pthread_self(), race->main)) {
-		if (moment != race->hold_at || race->held)
-			return; /* held is written by this thread only */
-		set_flag(race, &race->held);
-		await_flag(race, &race->released);
+	if (pthread_equal(pthread_self(), race->main)) {
+		race->drains += moment == SOFT_DRAINING;
+		race->on_main(race, moment);
 		return;
 	}
-	if (moment == SOFT_DRAINING && !race->released)
-		race->drains++;
-	if (moment == SOFT_UNMAPPING && race->let_wait)
-		return;
+	if (moment == race->hold_at && !flag_is_set(race, &race->held)) {
+		set_flag(race, &race->held);
+		await_flag(race, &race->released);
+		set_flag(race, &race->resumed);
+		dawdle();
+	}
+	if (moment == SOFT_MOVED)
+		set_flag(race, &race->moved);
+}
+
+/* Let it go as soon as we wait for it, or have read the dirty bits, and see it through. */
+static void
+go_before_clearing(struct race *race, enum soft_moment moment)
+{
 	if (moment == SOFT_DRAINING || moment == SOFT_UNMAPPING)
 		set_flag(race, &race->released);
 	if (moment == SOFT_UNMAPPING)
 		await_flag(race, &race->done);
+}
+
+/* Let it go when we wait for it. */
+static void
+go_when_waited_for(struct race *race, enum soft_moment moment)
+{
+	if (moment != SOFT_DRAINING)
+		return;
+	if (race->drains == 2)
+		race->was_over = flag_is_set(race, &race->moved);
+	set_flag(race, &race->released);
 }
 
 static void *
@@ -81,21 +121,36 @@ write_once(void *arg)
 	return NULL;
 }
 
-/* On return the device is held in the middle of writing 77 over a clean 0. */
 static void
-race_begin(struct race *race, enum soft_moment hold_at)
+race_prepare(struct race *race, enum soft_moment hold_at)
 {
 	memset(race, 0, sizeof(*race));
 	rig_open(&race->rig, "soft");
-	rig_map(&race->rig, BASE, 0, 1);
-	CHECK_EQ(wherry_domain_dirty_start(race->rig.dom), 0);
+	wherry_device_detach(race->rig.dev[1]); /* two waits an invalidation, then */
+	race->span = rig_map(&race->rig, BASE, 0, 1);
 	pthread_mutex_init(&race->lock, NULL);
 	pthread_cond_init(&race->changed, NULL);
 	race->main = pthread_self();
 	race->hold_at = hold_at;
+	race->on_main = go_when_waited_for;
+}
+
+/* On return the device is held in the middle of writing 77 over 0. */
+static void
+race_launch(struct race *race)
+{
+	race->drains = 0;
 	soft_hook_set(on_moment, race);
 	CHECK_EQ(pthread_create(&race->device, NULL, write_once, race), 0);
 	await_flag(race, &race->held);
+}
+
+static void
+race_begin(struct race *race, enum soft_moment hold_at)
+{
+	race_prepare(race, hold_at);
+	CHECK_EQ(wherry_domain_dirty_start(race->rig.dom), 0);
+	race_launch(race);
 }
 
 static void
@@ -114,15 +169,15 @@ static bool
 write_is_lost(enum soft_moment hold_at, enum wherry_unmap_mode mode)
 {
 	struct wherry_bitmap *bm;
-	struct wherry_span span;
 	struct race race;
 	bool lost;
 
 	race_begin(&race, hold_at);
-	span = (struct wherry_span){ BASE, race.rig.page };
-	bm = rig_bitmap(&race.rig, span);
-	CHECK_EQ(wherry_domain_unmap_dirty(race.rig.dom, span, mode, bm), 0);
-	CHECK(race.done); /* unmap has waited for it */
+	race.on_main = go_before_clearing;
+	bm = rig_bitmap(&race.rig, race.span);
+	CHECK_EQ(wherry_domain_unmap_dirty(race.rig.dom, race.span, mode, bm), 0);
+	CHECK(flag_is_set(&race, &race.moved)); /* unmap has waited for it */
+	await_flag(&race, &race.done);
 	CHECK_EQ(race.rc, race.rig.mem[0] == 77 ? 0 : -EFAULT);
 	lost = race.rig.mem[0] == 77 && !wherry_bitmap_test(bm, BASE);
 	wherry_bitmap_destroy(bm);
@@ -155,14 +210,11 @@ TEST(soft_seed_unmap_loses_no_write_when_dirty_is_checked)
 TEST(soft_harvest_waits_for_dma_that_used_old_entries)
 {
 	struct race race;
-	struct wherry_span span;
 
 	race_begin(&race, SOFT_TRANSLATED);
-	span = (struct wherry_span){ BASE, race.rig.page };
-	CHECK_EQ(rig_harvest_count(&race.rig, span), 1);
+	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 1);
 	CHECK_EQ(race.rig.mem[0], 77);
-	CHECK_EQ(race.drains, 1);
-	CHECK_EQ(rig_harvest_count(&race.rig, span), 0);
+	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 0);
 	race_end(&race);
 }
 
@@ -170,29 +222,23 @@ TEST(soft_harvest_waits_for_dma_that_used_old_entries)
 TEST(soft_harvest_leaves_a_later_write_to_the_next)
 {
 	struct race race;
-	struct wherry_span span;
 
 	race_begin(&race, SOFT_WALKED);
-	span = (struct wherry_span){ BASE, race.rig.page };
-	CHECK_EQ(rig_harvest_count(&race.rig, span), 0);
+	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 0);
 	set_flag(&race, &race.released);
 	await_flag(&race, &race.done);
 	CHECK_EQ(race.rig.mem[0], 77);
-	CHECK_EQ(rig_harvest_count(&race.rig, span), 1);
+	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 1);
 	race_end(&race);
 }
 
 TEST(soft_unmap_waits_for_dma_that_used_old_entries)
 {
-	struct wherry_span span;
 	struct race race;
 
 	race_begin(&race, SOFT_TRANSLATED);
-	race.let_wait = true;
-	span = (struct wherry_span){ BASE, race.rig.page };
-	CHECK_EQ(wherry_domain_unmap(race.rig.dom, span), 0);
+	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
 	CHECK_EQ(race.rig.mem[0], 77);
-	CHECK_EQ(race.drains, 1);
 	race_end(&race);
 }
 
@@ -203,13 +249,73 @@ TEST(soft_detach_waits_for_dma_under_way)
 	race_begin(&race, SOFT_TRANSLATED);
 	wherry_device_detach(race.rig.dev[0]);
 	CHECK_EQ(race.rig.mem[0], 77);
-	CHECK_EQ(race.drains, 1);
+	race_end(&race);
+}
+
+/* The first of the two drains: a translation of before must not be cached afterwards. */
+TEST(soft_unmap_keeps_no_translation_that_was_being_made)
+{
+	struct race race;
+
+	race_prepare(&race, SOFT_WALKED);
+	race_launch(&race);
+	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
+	await_flag(&race, &race.done);
+	CHECK(race.was_over);
+	CHECK_EQ(rig_poke(&race.rig, 0, BASE, 78), -EFAULT);
+	race_end(&race);
+}
+
+static void
+write_during_first_drain(struct race *race, enum soft_moment moment)
+{
+	if (moment == SOFT_DRAINING && race->drains == 1) {
+		CHECK_EQ(pthread_create(&race->device, NULL, write_once, race), 0);
+		await_flag(race, &race->held);
+	} else if (moment == SOFT_DRAINING) {
+		set_flag(race, &race->released);
+	}
+}
+
+/* The second: nor may a section be left that has found it in the cache. */
+TEST(soft_unmap_waits_for_dma_that_began_meanwhile)
+{
+	struct race race;
+
+	race_prepare(&race, SOFT_TRANSLATED);
+	CHECK_EQ(rig_poke(&race.rig, 0, BASE, 1), 0); /* now it is cached */
+	race.on_main = write_during_first_drain;
+	soft_hook_set(on_moment, &race);
+	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
+	CHECK_EQ(race.rig.mem[0], 77);
+	race_end(&race);
+}
+
+/* A drain that turns the phase over between reading it and counting in it. */
+TEST(soft_drain_waits_for_a_section_that_was_late_to_count)
+{
+	struct race race;
+
+	race_prepare(&race, SOFT_ENTERING);
+	race_launch(&race);
+	wherry_device_detach(race.rig.dev[0]); /* drains once, and lets it go */
+	CHECK_EQ(wherry_device_attach(race.rig.dev[0], race.rig.dom, NULL), 0);
+	await_flag(&race, &race.resumed);
+	pthread_mutex_lock(&race.lock);
+	race.hold_at = SOFT_WALKED;
+	race.held = race.released = false;
+	pthread_mutex_unlock(&race.lock);
+	race.drains = 0;
+	await_flag(&race, &race.held);
+	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
+	CHECK(race.was_over);
 	race_end(&race);
 }
 #endif
 
 /* Long enough for every interleaving to come by, short enough for each commit. */
 #define STRESS_NS 700000000
+#define ENOUGH 1000u /* writes, on a machine with no time for us */
 #define PAGES 16u
 #define THREADS 4u
 
@@ -217,12 +323,12 @@ struct stress {
 	struct rig rig;
 	uint8_t copy[PAGES * 4096]; /* what the harvests allowed to be known */
 	bool stop;                  /* atomic */
+	uint64_t landed;            /* writes; atomic */
 };
 
 struct writer {
 	struct stress *stress;
 	unsigned int number;
-	uint64_t landed;
 };
 
 /* Each write has content of its own, so that a lost one shows. */
@@ -239,7 +345,7 @@ keep_writing(void *arg)
 
 		if (rig_write(r, w->number % RIG_DEVICES, BASE + page * r->page + 64 * w->number,
 			    data, sizeof(data)) == 0)
-			__atomic_add_fetch(&w->landed, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&w->stress->landed, 1, __ATOMIC_RELAXED);
 		n += THREADS;
 	}
 	return NULL;
@@ -271,6 +377,13 @@ now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static void
+let_others_run(uint64_t ns)
+{
+	for (uint64_t until = now_ns() + ns; now_ns() < until;)
+		sched_yield();
+}
+
 /* Map, harvest while devices write, unmap; what was not reported must be as copied. */
 static unsigned int
 stress_round(struct stress *s, struct wherry_bitmap *bm, enum wherry_unmap_mode mode)
@@ -283,31 +396,19 @@ stress_round(struct stress *s, struct wherry_bitmap *bm, enum wherry_unmap_mode 
 		CHECK_EQ(wherry_domain_dirty_harvest(s->rig.dom, span, bm), 0);
 		copy_reported(s, bm);
 	}
-	for (uint64_t until = now_ns() + test_random() % 50000; now_ns() < until;)
-		;
+	let_others_run(test_random() % 50000);
 	CHECK_EQ(wherry_domain_unmap_dirty(s->rig.dom, span, mode, bm), 0);
 	memcpy(after, s->rig.mem, sizeof(after));
 	copy_reported(s, bm);
 	for (unsigned int page = 0; page < PAGES; page++)
 		differ += memcmp(s->copy + page * 4096, after + page * 4096, 4096) != 0;
-	for (uint64_t until = now_ns() + 20000; now_ns() < until;)
-		;
+	let_others_run(20000);
 	CHECK(memcmp(after, s->rig.mem, sizeof(after)) == 0); /* nothing lands afterwards */
 	memcpy(s->copy, s->rig.mem, sizeof(s->copy));
 	return differ;
 }
 
 static const char *const stressed[] = { "soft", "soft:iotlb=1", "soft:units=2", NULL };
-
-static uint64_t
-writes_landed(const struct writer *writers)
-{
-	uint64_t landed = 0;
-
-	for (unsigned int i = 0; i < THREADS; i++)
-		landed += __atomic_load_n(&writers[i].landed, __ATOMIC_RELAXED);
-	return landed;
-}
 
 TEST_EACH(soft_exact_unmap_loses_nothing_under_stress, stressed, spec)
 {
@@ -325,8 +426,8 @@ TEST_EACH(soft_exact_unmap_loses_nothing_under_stress, stressed, spec)
 		writers[i] = (struct writer){ .stress = &s, .number = i };
 		CHECK_EQ(pthread_create(&threads[i], NULL, keep_writing, &writers[i]), 0);
 	}
-	/* a busy machine may let no write into the short time a page is mapped */
-	for (until = now_ns() + STRESS_NS; now_ns() < until || writes_landed(writers) == 0;)
+	until = now_ns() + STRESS_NS;
+	while (now_ns() < until || __atomic_load_n(&s.landed, __ATOMIC_RELAXED) < ENOUGH)
 		lost += stress_round(&s, bm, WHERRY_UNMAP_EXACT);
 	__atomic_store_n(&s.stop, true, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < THREADS; i++)

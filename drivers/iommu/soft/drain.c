@@ -45,6 +45,7 @@ soft_section_enter(struct soft_device *dev)
 
 	for (;;) {
 		s.phase = __atomic_load_n(&dev->phase, __ATOMIC_SEQ_CST);
+		soft_hook(SOFT_ENTERING);
 		__atomic_fetch_add(&s.shard->active[s.phase], 1, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&dev->phase, __ATOMIC_SEQ_CST) == s.phase)
 			return s;

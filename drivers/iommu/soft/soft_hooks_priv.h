@@ -9,6 +9,7 @@
  */
 
 enum soft_moment {
+	SOFT_ENTERING,   /* device: phase read, not yet counted in it */
 	SOFT_WALKED,     /* device: entry read, D not yet set */
 	SOFT_TRANSLATED, /* device: A and D are set, data not yet moved */
 	SOFT_MOVED,      /* device: data moved, section not yet left */
