@@ -10,6 +10,8 @@
 #define PAGE WHERRY_STREAM_PAGE
 #define ZEROS_AT_ONCE 65536 /* pages: 256 MiB are scanned in a fraction of a second */
 
+static const uint8_t zero_page[PAGE];
+
 static_assert(offsetof(struct mig_sender, body) == offsetof(struct mig_sender, head) + MIG_HEAD_MAX,
 	"the body follows the head");
 
@@ -63,6 +65,17 @@ run_of(const struct mig_region *region, struct wherry_span span)
 		.count = span.len / PAGE };
 }
 
+/* The tracker compares later content with what the receiver has, where it sees content only. */
+static void
+tell_tracker(const struct mig_region *region, uint64_t page, const void *sent)
+{
+	struct wherry_span span = { .iova = region->span.iova + page * PAGE, .len = PAGE };
+	int rc = wherry_watch_sent(region->watch, span, sent);
+
+	assert(rc == 0); /* the page came from this watch */
+	(void)rc;
+}
+
 /* The head of a record right in front of the body, so that both are one piece. */
 static uint8_t *
 put_head(struct mig_sender *s, uint32_t i, const struct wherry_run *runs, uint32_t n)
@@ -86,6 +99,7 @@ copy_batch(struct mig_sender *s, uint32_t i, const struct mig_region *region)
 
 			memcpy(to, page_at(region, page), PAGE);
 			mig_digest_add(&s->digest, i, page, to);
+			tell_tracker(region, page, to);
 		}
 	}
 }
@@ -142,6 +156,7 @@ add_page(struct mig_sender *s, uint32_t i, const struct mig_region *region, uint
 	if (mig_page_is_zero(page_at(region, page))) {
 		append(s->zeros, &s->n_zeros, page);
 		mig_digest_add_zero(&s->digest, i, page);
+		tell_tracker(region, page, zero_page);
 		s->pages++;
 		s->zero_pages++;
 		s->n_zero_pages++;

@@ -65,7 +65,7 @@ filter(void *ctx, bool final, struct wherry_bitmap *worthless)
 static int
 make_watches(struct pair *pair, const char *first_name, size_t less)
 {
-	struct wherry_tracker_opts opts = { .cpu = WHERRY_CPU_AUTO };
+	struct wherry_tracker_opts opts = { .cpu = pair->opts.cpu };
 	int rc = wherry_tracker_create(&opts, &pair->tracker);
 
 	for (int i = 0; rc == 0 && i < PAIR_REGIONS; i++) {

@@ -28,6 +28,7 @@ struct pair_opts {
 	size_t len;              /* of the first region; 0: 4 MiB */
 	bool writer;             /* a thread writes all the time until quiesced */
 	unsigned int writer_us;  /* pause between its writes */
+	enum wherry_cpu_source cpu;
 	bool filter;             /* pages from 8 to 15 of the first region are worthless */
 	struct proxy_plan plan;  /* the proxy stands in between if its kind is not none */
 	unsigned int dest_fault; /* the child's nth fault point fails */
