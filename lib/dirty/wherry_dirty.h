@@ -88,7 +88,8 @@ uint64_t wherry_watch_page(const struct wherry_watch *w);
 /**
  * Devices write the region through @p dom, which maps it at iova == virtual address
  * and outlives the watch. A domain whose caps say NONE or PERPETUAL makes every page
- * dirty at every harvest: unknown is never clean. While started, all pages of the watch are pending once more.
+ * dirty at every harvest: unknown is never clean. While started, all pages of the
+ * watch are pending once more.
  *
  * @retval -EEXIST it was added before
  * @retval -EBUSY tracking is on in it by somebody else, who would take our bits
@@ -107,7 +108,7 @@ int wherry_watch_always(struct wherry_watch *w, struct wherry_span span) WHERRY_
  * @p final: writers and devices are stopped, so the answer is exact.
  */
 typedef void (*wherry_filter_fn)(void *ctx, bool final, struct wherry_bitmap *worthless);
-/** Ask @p fn at each take; NULL: nothing is worthless. */
+/** Ask @p fn at each take; NULL: nothing is worthless. @p fn must not take from the watch. */
 void wherry_watch_set_filter(struct wherry_watch *w, wherry_filter_fn fn, void *ctx);
 /** Ask it now: mark what is worthless in @p worthless, which is clean; without a filter nothing. */
 void wherry_watch_worthless(struct wherry_watch *w, bool final, struct wherry_bitmap *worthless);

@@ -4,7 +4,8 @@
  * tracker says what is missing and takes the next best source.
  */
 #include <errno.h>
-#include <sys/ioctl.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "ground.h"
 #include "uapi_priv.h"
@@ -238,5 +239,32 @@ TEST(dirty_start_that_fails_is_undone)
 	wherry_domain_dirty_stop(g.dom);
 	ground_start(&g);
 	ground_close(&g);
+	wherry_sys = &wherry_sys_kernel;
+}
+
+static bool
+kernel_scans(void)
+{
+	struct scan_arg nothing = { .size = sizeof(nothing) };
+	int fd = wherry_sys_kernel.open("/proc/self/pagemap", O_RDONLY);
+	int rc;
+
+	CHECK(fd >= 0);
+	rc = wherry_sys_kernel.ioctl(fd, SCAN_IOCTL, &nothing);
+	close(fd);
+	return rc == 0;
+}
+
+/* Else a source that we broke ourselves would only be skipped by all other tests. */
+TEST(dirty_best_source_of_this_kernel_is_chosen)
+{
+	if (!kernel_scans())
+		SKIP("no PAGEMAP_SCAN: Linux 6.7 or newer has it");
+	play_old();
+	expect_source(WHERRY_CPU_WP_ASYNC, "there is no better one");
+	play_old();
+	old.scan = -ENOTTY;
+	if (geteuid() == 0)
+		expect_source(WHERRY_CPU_WP_SYNC, "");
 	wherry_sys = &wherry_sys_kernel;
 }

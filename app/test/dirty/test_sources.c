@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "ground.h"
-#include "uapi_priv.h"
+#include "uffd_priv.h"
 
 /* Which 4 KiB pages a write to one dirties: all of its hugepage, but for hashes. */
 static void
@@ -225,4 +225,25 @@ TEST(dirty_own_uapi_declarations_equal_the_systems)
 #else
 	SKIP("these kernel headers are older than 6.7: install linux-libc-dev from backports");
 #endif
+}
+
+/* Part of a hugepage would be seen by no scan. */
+TEST(dirty_windows_are_whole_hugepages_and_leave_nothing_out)
+{
+	const uint64_t gib = UINT64_C(1) << 30;
+	struct wherry_span rest = { .iova = 5 * gib - 3 * PAGE, .len = 2 * gib + 4 * PAGE };
+	const struct wherry_span want[] = {
+		{ .iova = 5 * gib - 3 * PAGE, .len = 3 * PAGE },
+		{ .iova = 5 * gib, .len = gib },
+		{ .iova = 6 * gib, .len = gib },
+		{ .iova = 7 * gib, .len = PAGE },
+	};
+	struct wherry_span window;
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		CHECK(next_window(&rest, &window));
+		CHECK_EQ(window.iova, want[i].iova);
+		CHECK_EQ(window.len, want[i].len);
+	}
+	CHECK(!next_window(&rest, &window));
 }

@@ -183,3 +183,20 @@ TEST(dirty_forecast_starts_at_pending_and_ends_at_all)
 	CHECK(wherry_watch_forecast(g.w, 1e-9) >= 10);
 	ground_close(&g);
 }
+
+TEST(dirty_worthless_asks_the_filter_on_request)
+{
+	struct owner owner = { .calls = 0 };
+	struct ground g;
+
+	ground_open(&g, "none", 64);
+	CHECK_EQ(wherry_watch_page(g.w), PAGE);
+	wherry_watch_worthless(g.w, false, g.taken);
+	CHECK_EQ(wherry_bitmap_count(g.taken), 0); /* without a filter nothing */
+	owner.worthless = ground_pages(&g, 4, 8);
+	wherry_watch_set_filter(g.w, judge, &owner);
+	wherry_watch_worthless(g.w, true, g.taken);
+	CHECK_EQ(wherry_bitmap_count(g.taken), 8);
+	CHECK(owner.calls == 1 && owner.finals == 1);
+	ground_close(&g);
+}
