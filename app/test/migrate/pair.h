@@ -24,14 +24,14 @@
 
 /* How the pair is unlike the ordinary. Zeroes are ordinary. */
 struct pair_opts {
-	bool tcp;                /* tcp:127.0.0.1:PORT, not unix: */
-	size_t len;              /* of the first region; 0: 4 MiB */
-	bool writer;             /* a thread writes all the time until quiesced */
-	unsigned int writer_us;  /* pause between its writes */
-	enum wherry_cpu_source cpu;
-	bool filter;             /* pages from 8 to 15 of the first region are worthless */
-	struct proxy_plan plan;  /* the proxy stands in between if its kind is not none */
-	unsigned int dest_fault; /* the child's nth fault point fails */
+	bool tcp;                   /* tcp:127.0.0.1:PORT, not unix: */
+	size_t len;                 /* of the first region; 0: 4 MiB */
+	bool writer;                /* a thread writes all the time until quiesced */
+	unsigned int writer_us;     /* pause between its writes */
+	enum wherry_cpu_source cpu; /* source of the CPU writes */
+	bool filter;                /* pages from 8 to 15 of the first region are worthless */
+	struct proxy_plan plan;     /* the proxy stands in between if its kind is not none */
+	unsigned int dest_fault;    /* the child's nth fault point fails */
 	/* what the destination is given differently */
 	const char *dest_region_name;
 	size_t dest_less; /* its first region is so much shorter */
