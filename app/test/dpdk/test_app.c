@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * lib/dpdk: the facade. Two applications of one process migrate to each other here, with
- * ports and cores but without memory, whose address only one of them could have; memory
- * moves between processes in pmd_app.sh and in the tests of tcp-server.
- */
+/* lib/dpdk: the facade: made, given memory and ports, started, ended, looked at. */
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -11,211 +7,33 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
-#include <rte_mbuf.h>
 
 #include "eal.h"
 #include "fault_priv.h"
+#include "side.h"
 #include "test.h"
-#include "wherry_dpdk.h"
 
 #define ARENA_AT ((void *)UINT64_C(0x7e9000000000))
 #define ARENA_LEN (UINT64_C(1) << 20)
 #define TIDS 65536u /* threads told apart by their number modulo this */
-#define CONTROL "/tmp/wherry-test-dpdk-%s.%d.sock"
-
-/* An application: what it was asked, and its one core. */
-struct side {
-	struct wherry_app *app;
-	char control[108];
-	uint16_t port;
-	unsigned int verified, rebound, parked; /* how often the ops were called */
-	unsigned int bursts_at_rebind;
-	int verify_rc;
-	pthread_t core, starter;
-	unsigned int bursts; /* atomic */
-	bool ended;          /* atomic: poll said so */
-	bool started;        /* atomic: start has returned */
-	int start_rc;
-};
-
-static unsigned int
-get(const unsigned int *n)
-{
-	return __atomic_load_n(n, __ATOMIC_SEQ_CST);
-}
-
-static bool
-is(const bool *b)
-{
-	return __atomic_load_n(b, __ATOMIC_SEQ_CST);
-}
-
-static bool
-until(const bool *b)
-{
-	for (unsigned int i = 0; i < 10000 && !is(b); i++)
-		usleep(1000);
-	return is(b);
-}
-
-static int
-on_verify(void *ctx)
-{
-	struct side *s = ctx;
-
-	s->verified++;
-	return s->verify_rc;
-}
-
-static int
-on_rebind(void *ctx)
-{
-	struct side *s = ctx;
-
-	s->rebound++;
-	s->bursts_at_rebind = get(&s->bursts);
-	return 0;
-}
-
-static void
-on_parked(void *ctx)
-{
-	struct side *s = ctx;
-
-	s->parked++;
-}
-
-static struct wherry_app_opts
-opts_of(struct side *s, const char *name, const char *incoming)
-{
-	snprintf(s->control, sizeof(s->control), CONTROL, name, (int)getpid());
-	return (struct wherry_app_opts){
-		.name = name,
-		.control = s->control,
-		.incoming = incoming,
-		.pollers = 1,
-		.ops = { .verify = on_verify, .rebind = on_rebind, .parked = on_parked, .ctx = s },
-	};
-}
-
-static void
-make(struct side *s, const char *name, const char *incoming)
-{
-	struct wherry_app_opts opts = opts_of(s, name, incoming);
-
-	eal_need();
-	CHECK_EQ(wherry_app_create(&opts, &s->app), 0);
-}
-
-static void *
-poll_on(void *arg)
-{
-	struct side *s = arg;
-
-	while (wherry_app_poll(s->app)) {
-		struct rte_mbuf *m[8];
-
-		rte_pktmbuf_free_bulk(m, rte_eth_rx_burst(s->port, 0, m, 8));
-		__atomic_fetch_add(&s->bursts, 1, __ATOMIC_SEQ_CST);
-		usleep(100);
-	}
-	__atomic_store_n(&s->ended, true, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-static void *
-start_on(void *arg)
-{
-	struct side *s = arg;
-
-	s->start_rc = wherry_app_start(s->app);
-	__atomic_store_n(&s->started, true, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-/* With a port and a core, started; a destination goes on waiting. */
-static void
-run(struct side *s, const char *name, const char *incoming, uint16_t queues)
-{
-	char port[32];
-
-	make(s, name, incoming);
-	snprintf(port, sizeof(port), "net_null_%s", name);
-	s->port = eal_port(port, "", queues, eal_mempool());
-	CHECK_EQ(wherry_app_add_port(s->app, s->port), 0);
-	CHECK_EQ(pthread_create(&s->core, NULL, poll_on, s), 0);
-	CHECK_EQ(pthread_create(&s->starter, NULL, start_on, s), 0);
-	if (incoming == NULL)
-		CHECK(until(&s->started));
-}
-
-static void
-drop(struct side *s, const char *name)
-{
-	char port[32];
-
-	wherry_app_quit(s->app);
-	CHECK_EQ(pthread_join(s->starter, NULL), 0);
-	CHECK_EQ(pthread_join(s->core, NULL), 0);
-	wherry_app_destroy(s->app);
-	CHECK_EQ(access(s->control, F_OK), -1);
-	snprintf(port, sizeof(port), "net_null_%s", name);
-	eal_port_close(port);
-}
-
-static void
-wait_for_bursts(struct side *s)
-{
-	unsigned int before = get(&s->bursts);
-
-	for (unsigned int i = 0; i < 5000 && get(&s->bursts) < before + 20; i++)
-		usleep(1000);
-	CHECK(get(&s->bursts) >= before + 20);
-}
-
-static void
-listen_uri(char *uri, size_t cap)
-{
-	static unsigned int n;
-
-	snprintf(uri, cap, "unix:/tmp/wherry-test-dpdk-%d.%u", (int)getpid(), n++);
-}
-
-/* Until it is over; how it ended. */
-static struct wherry_status
-migrate(struct side *from, const char *uri)
-{
-	struct wherry_agent *agent = wherry_app_agent(from->app);
-	struct wherry_status status;
-
-	CHECK_EQ(wherry_agent_migrate(agent, uri, NULL), 0);
-	for (unsigned int i = 0; i < 10000; i++) {
-		wherry_agent_get_status(agent, &status);
-		if (status.state == WHERRY_STATE_RELEASED || status.state == WHERRY_STATE_SERVING)
-			break;
-		usleep(1000);
-	}
-	return status;
-}
 
 TEST(app_create_refuses_no_name_and_too_many_pollers)
 {
 	struct side s = { 0 };
-	struct wherry_app_opts opts = opts_of(&s, "refused", NULL);
+	struct wherry_app_opts opts = side_opts(&s, "refused", NULL);
 
 	eal_need();
 	opts.name = NULL;
 	CHECK_EQ(wherry_app_create(&opts, &s.app), -EINVAL);
-	opts = opts_of(&s, "many", NULL);
+	opts = side_opts(&s, "many", NULL);
 	opts.pollers = 4096;
 	CHECK_EQ(wherry_app_create(&opts, &s.app), -EINVAL);
-	opts = opts_of(&s, "uri", "nonsense");
+	opts = side_opts(&s, "uri", "nonsense");
 	CHECK_EQ(wherry_app_create(&opts, &s.app), -EINVAL);
 	wherry_app_destroy(NULL);
 }
@@ -228,7 +46,7 @@ TEST(app_create_failure_leaves_nothing)
 	CHECK_EQ(wherry_dpdk_domain_get(NULL, &dom), 0); /* made once, not in each round */
 	FOR_EACH_FAULT(nth) {
 		struct side s = { 0 };
-		struct wherry_app_opts opts = opts_of(&s, "sweep", NULL);
+		struct wherry_app_opts opts = side_opts(&s, "sweep", NULL);
 		int rc = wherry_app_create(&opts, &s.app);
 
 		wherry_fault_disarm();
@@ -264,7 +82,7 @@ TEST(app_add_arena_maps_at_its_address_and_watches)
 	struct wherry_span span = arena_span;
 	struct side s = { 0 };
 
-	make(&s, "arena", NULL);
+	side_make(&s, "arena", NULL);
 	CHECK_EQ(wherry_app_add_arena(s.app, &arena_opts, &arena), 0);
 	CHECK(wherry_arena_contains(arena, ARENA_AT));
 	CHECK(wherry_app_arena(s.app, "state") == arena);
@@ -276,7 +94,7 @@ TEST(app_add_arena_maps_at_its_address_and_watches)
 		-EEXIST);
 	CHECK_EQ(wherry_app_add_arena(s.app, &arena_opts, &again), -EEXIST);
 	wherry_app_destroy(s.app);
-	make(&s, "arena", NULL);
+	side_make(&s, "arena", NULL);
 	check_free(s.app);
 	wherry_app_destroy(s.app);
 }
@@ -287,7 +105,7 @@ TEST(app_add_arena_needs_an_address)
 	struct wherry_arena *arena;
 	struct side s = { 0 };
 
-	make(&s, "arena", NULL);
+	side_make(&s, "arena", NULL);
 	opts.vaddr = NULL;
 	CHECK_EQ(wherry_app_add_arena(s.app, &opts, &arena), -EINVAL);
 	wherry_app_destroy(s.app);
@@ -297,7 +115,7 @@ TEST(app_add_arena_failure_leaves_nothing)
 {
 	struct side s = { 0 };
 
-	make(&s, "arena", NULL);
+	side_make(&s, "arena", NULL);
 	FOR_EACH_FAULT(nth) {
 		struct wherry_arena *arena;
 		int rc = wherry_app_add_arena(s.app, &arena_opts, &arena);
@@ -317,7 +135,7 @@ TEST(app_add_region_leaves_the_region_to_the_caller)
 	struct wherry_region *region;
 	struct side s = { 0 };
 
-	make(&s, "region", NULL);
+	side_make(&s, "region", NULL);
 	CHECK_EQ(wherry_region_create(&arena_opts, &region), 0);
 	CHECK_EQ(wherry_app_add_region(s.app, region), 0);
 	CHECK_EQ(wherry_app_add_region(s.app, region), -EEXIST);
@@ -334,8 +152,8 @@ TEST(app_incoming_has_no_arena_yet)
 	struct side s = { 0 };
 	char uri[64];
 
-	listen_uri(uri, sizeof(uri));
-	make(&s, "incoming", uri);
+	side_listen_uri(uri, sizeof(uri));
+	side_make(&s, "incoming", uri);
 	CHECK_EQ(wherry_app_add_arena(s.app, &arena_opts, &arena), 0);
 	CHECK(arena == NULL);
 	CHECK(wherry_app_arena(s.app, "state") == NULL);
@@ -347,7 +165,7 @@ TEST(app_add_port_refuses_what_is_no_port_or_there_already)
 {
 	struct side s = { 0 };
 
-	make(&s, "ports", NULL);
+	side_make(&s, "ports", NULL);
 	CHECK_EQ(wherry_app_add_port(s.app, 31), -ENODEV);
 	s.port = eal_port("net_null_ports", "", 1, eal_mempool());
 	CHECK_EQ(wherry_app_add_port(s.app, s.port), 0);
@@ -360,20 +178,20 @@ TEST(app_cores_wait_until_start_and_leave_at_quit)
 {
 	struct side s = { 0 };
 
-	make(&s, "cores", NULL);
+	side_make(&s, "cores", NULL);
 	s.port = eal_port("net_null_cores", "", 1, eal_mempool());
 	CHECK_EQ(wherry_app_add_port(s.app, s.port), 0);
-	CHECK_EQ(pthread_create(&s.core, NULL, poll_on, &s), 0);
+	CHECK_EQ(pthread_create(&s.core, NULL, side_poll, &s), 0);
 	usleep(20000);
-	CHECK_EQ(get(&s.bursts), 0);
-	CHECK_EQ(pthread_create(&s.starter, NULL, start_on, &s), 0);
-	CHECK(until(&s.started));
+	CHECK_EQ(side_get(&s.bursts), 0);
+	CHECK_EQ(pthread_create(&s.starter, NULL, side_start, &s), 0);
+	CHECK(side_until(&s.started));
 	CHECK_EQ(s.start_rc, 0);
-	wait_for_bursts(&s);
-	CHECK(!is(&s.ended));
+	side_wait_for_bursts(&s);
+	CHECK(!side_is(&s.ended));
 	wherry_app_quit(s.app);
-	CHECK(until(&s.ended));
-	drop(&s, "cores");
+	CHECK(side_until(&s.ended));
+	side_drop(&s, "cores");
 }
 
 TEST(app_start_failure_leaves_ports_stopped)
@@ -383,7 +201,7 @@ TEST(app_start_failure_leaves_ports_stopped)
 		struct side s = { 0 };
 		struct rte_eth_link link;
 
-		make(&s, "start", NULL);
+		side_make(&s, "start", NULL);
 		s.port = eal_port("net_null_start", "", 1, eal_mempool());
 		CHECK_EQ(wherry_app_add_port(s.app, s.port), 0);
 		wherry_fault_arm(nth);
@@ -404,114 +222,15 @@ TEST(app_start_of_a_destination_ends_at_quit)
 	struct side s = { 0 };
 	char uri[64];
 
-	listen_uri(uri, sizeof(uri));
-	run(&s, "waiting", uri, 1);
+	side_listen_uri(uri, sizeof(uri));
+	side_run(&s, "waiting", uri, 1);
 	usleep(20000);
-	CHECK(!is(&s.started));
+	CHECK(!side_is(&s.started));
 	wherry_app_quit(s.app);
-	CHECK(until(&s.started));
+	CHECK(side_until(&s.started));
 	CHECK_EQ(s.start_rc, -ECANCELED);
-	CHECK_EQ(get(&s.bursts), 0);
-	drop(&s, "waiting");
-}
-
-TEST(app_moves_its_ports_and_only_one_side_polls)
-{
-	struct rte_ether_addr mac = { { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 } }, got;
-	struct side a = { 0 }, b = { 0 };
-	struct wherry_status status;
-	char uri[64];
-
-	listen_uri(uri, sizeof(uri));
-	run(&a, "a", NULL, 1);
-	run(&b, "b", uri, 1);
-	CHECK_EQ(rte_eth_dev_default_mac_addr_set(a.port, &mac), 0);
-	wait_for_bursts(&a);
-	CHECK_EQ(get(&b.bursts), 0);
-	status = migrate(&a, uri);
-	CHECK_EQ(status.state, WHERRY_STATE_RELEASED);
-	CHECK(until(&a.ended));
-	CHECK(until(&b.started));
-	CHECK_EQ(b.start_rc, 0);
-	wait_for_bursts(&b);
-	CHECK_EQ(a.parked, 1);
-	CHECK(b.verified == 1 && b.rebound == 1 && b.bursts_at_rebind == 0);
-	CHECK_EQ(rte_eth_macaddr_get(b.port, &got), 0);
-	CHECK(rte_is_same_ether_addr(&got, &mac));
-	CHECK(status.blackout_ns > 0 && status.blackout_ns < UINT64_C(2000000000));
-	drop(&a, "a");
-	drop(&b, "b");
-}
-
-/* Whatever goes wrong before COMMIT: the source polls on, the destination gives up. */
-static void
-check_failed(struct side *a, struct side *b, const char *uri)
-{
-	struct wherry_status status = migrate(a, uri);
-
-	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
-	CHECK(status.reason[0] != '\0');
-	CHECK(!is(&a->ended));
-	wait_for_bursts(a);
-	CHECK(until(&b->started));
-	CHECK(b->start_rc != 0 && b->start_rc != -ECANCELED);
-	CHECK_EQ(get(&b->bursts), 0);
-}
-
-TEST(app_verify_refuses_and_the_source_goes_on)
-{
-	struct side a = { 0 }, b = { .verify_rc = -EPROTO };
-	char uri[64];
-
-	listen_uri(uri, sizeof(uri));
-	run(&a, "a", NULL, 1);
-	run(&b, "b", uri, 1);
-	check_failed(&a, &b, uri);
-	CHECK_EQ(a.parked, 1);
-	CHECK_EQ(b.rebound, 0);
-	drop(&b, "b");
-	b = (struct side){ 0 };
-	run(&b, "b", uri, 1);
-	CHECK_EQ(migrate(&a, uri).state, WHERRY_STATE_RELEASED); /* the next try goes well */
-	drop(&a, "a");
-	drop(&b, "b");
-}
-
-TEST(app_with_a_core_that_does_not_poll_does_not_move)
-{
-	struct side a = { 0 }, b = { 0 };
-	struct wherry_app_opts opts = opts_of(&a, "a", NULL);
-	char uri[64];
-
-	eal_need();
-	listen_uri(uri, sizeof(uri));
-	opts.pollers = 2; /* and one comes */
-	CHECK_EQ(wherry_app_create(&opts, &a.app), 0);
-	a.port = eal_port("net_null_a", "", 1, eal_mempool());
-	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
-	CHECK_EQ(pthread_create(&a.core, NULL, poll_on, &a), 0);
-	CHECK_EQ(pthread_create(&a.starter, NULL, start_on, &a), 0);
-	run(&b, "b", uri, 1);
-	CHECK(until(&a.started));
-	check_failed(&a, &b, uri);
-	CHECK_EQ(a.parked, 0);
-	drop(&a, "a");
-	drop(&b, "b");
-}
-
-TEST(app_with_other_ports_is_refused_before_the_first_page)
-{
-	struct side a = { 0 }, b = { 0 };
-	char uri[64];
-
-	listen_uri(uri, sizeof(uri));
-	run(&a, "a", NULL, 1);
-	run(&b, "b", uri, 2);
-	check_failed(&a, &b, uri);
-	CHECK_EQ(a.parked, 0);
-	CHECK_EQ(b.verified, 0);
-	drop(&a, "a");
-	drop(&b, "b");
+	CHECK_EQ(side_get(&s.bursts), 0);
+	side_drop(&s, "waiting");
 }
 
 /* Is any thread, but this one and those that were there, allowed on the polling core? */
@@ -547,7 +266,7 @@ TEST(app_threads_stay_off_the_polling_core)
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP("there is one CPU only, which all share");
 	others_on_core(0, NULL, before);
-	make(&s, "threads", NULL);
+	side_make(&s, "threads", NULL);
 	CHECK_EQ(wherry_app_start(s.app), 0);
 	CHECK(!others_on_core(0, before, after));
 	CHECK(memcmp(before, after, sizeof(before)) != 0); /* there are some */
@@ -559,7 +278,7 @@ TEST(app_wake_fd_wakes_a_core_that_sleeps)
 	struct side s = { 0 };
 	struct pollfd pfd;
 
-	make(&s, "wake", NULL);
+	side_make(&s, "wake", NULL);
 	CHECK_EQ(wherry_app_start(s.app), 0);
 	pfd = (struct pollfd){ .fd = wherry_app_wake_fd(s.app), .events = POLLIN };
 	CHECK_EQ(poll(&pfd, 1, 0), 0);
@@ -594,7 +313,7 @@ TEST(app_telemetry_tells_status_domain_and_watches)
 	struct side s = { 0 };
 	char answer[16384];
 
-	make(&s, "telemetry", NULL);
+	side_make(&s, "telemetry", NULL);
 	CHECK_EQ(wherry_app_add_arena(s.app, &arena_opts, &arena), 0);
 	CHECK_EQ(wherry_app_start(s.app), 0);
 	ask_telemetry("/wherry/status", answer, sizeof(answer));

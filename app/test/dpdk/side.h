@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SIDE_H
+#define SIDE_H
+
+/* A migratable application in a test: its port is a net_null, its core a thread. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wherry_dpdk.h"
+
+/* An application: what it was asked, and its one core. */
+struct side {
+	struct wherry_app *app;
+	char control[108];
+	uint16_t port;
+	unsigned int verified, rebound, parked; /* how often the ops were called */
+	unsigned int bursts_at_rebind;
+	int verify_rc;
+	pthread_t core, starter;
+	unsigned int bursts; /* atomic */
+	bool ended;          /* atomic: poll said so */
+	bool started;        /* atomic: start has returned */
+	int start_rc;
+};
+
+/* Atomic loads of a side's fields. */
+unsigned int side_get(const unsigned int *n);
+bool side_is(const bool *b);
+/* Wait for it, 10 seconds at most. */
+bool side_until(const bool *b);
+
+struct wherry_app_opts side_opts(struct side *s, const char *name, const char *incoming);
+/* Created, nothing added. */
+void side_make(struct side *s, const char *name, const char *incoming);
+/* With a port and a core, started; a destination goes on waiting. */
+void side_run(struct side *s, const char *name, const char *incoming, uint16_t queues);
+/* End what side_run(), or a core and a starter of one's own, began. */
+void side_drop(struct side *s, const char *name);
+/* What its core and its starter run; arg is the side. */
+void *side_poll(void *arg);
+void *side_start(void *arg);
+
+/* Its core handles bursts now. */
+void side_wait_for_bursts(struct side *s);
+/* A URI nobody else has. */
+void side_listen_uri(char *uri, size_t cap);
+
+#endif /* SIDE_H */

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lib/dpdk: two applications of one process migrate to each other, with ports and cores
+ * but without memory, whose address only one of them could have; memory moves between
+ * processes in pmd_app.sh and in the tests of tcp-server.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include <rte_ethdev.h>
+
+#include "eal.h"
+#include "side.h"
+#include "test.h"
+
+/* Until it is over; how it ended. */
+static struct wherry_status
+migrate(struct side *from, const char *uri)
+{
+	struct wherry_agent *agent = wherry_app_agent(from->app);
+	struct wherry_status status;
+
+	CHECK_EQ(wherry_agent_migrate(agent, uri, NULL), 0);
+	for (unsigned int i = 0; i < 10000; i++) {
+		wherry_agent_get_status(agent, &status);
+		if (status.state == WHERRY_STATE_RELEASED || status.state == WHERRY_STATE_SERVING)
+			break;
+		usleep(1000);
+	}
+	return status;
+}
+
+TEST(app_moves_its_ports_and_only_one_side_polls)
+{
+	struct rte_ether_addr mac = { { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 } }, got;
+	struct side a = { 0 }, b = { 0 };
+	struct wherry_status status;
+	char uri[64];
+
+	side_listen_uri(uri, sizeof(uri));
+	side_run(&a, "a", NULL, 1);
+	side_run(&b, "b", uri, 1);
+	CHECK_EQ(rte_eth_dev_default_mac_addr_set(a.port, &mac), 0);
+	side_wait_for_bursts(&a);
+	CHECK_EQ(side_get(&b.bursts), 0);
+	status = migrate(&a, uri);
+	CHECK_EQ(status.state, WHERRY_STATE_RELEASED);
+	CHECK(side_until(&a.ended));
+	CHECK(side_until(&b.started));
+	CHECK_EQ(b.start_rc, 0);
+	side_wait_for_bursts(&b);
+	CHECK_EQ(a.parked, 1);
+	CHECK(b.verified == 1 && b.rebound == 1 && b.bursts_at_rebind == 0);
+	CHECK_EQ(rte_eth_macaddr_get(b.port, &got), 0);
+	CHECK(rte_is_same_ether_addr(&got, &mac));
+	CHECK(status.blackout_ns > 0 && status.blackout_ns < UINT64_C(2000000000));
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
+/* Whatever goes wrong before COMMIT: the source polls on, the destination gives up. */
+static void
+check_failed(struct side *a, struct side *b, const char *uri)
+{
+	struct wherry_status status = migrate(a, uri);
+
+	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
+	CHECK(status.reason[0] != '\0');
+	CHECK(!side_is(&a->ended));
+	side_wait_for_bursts(a);
+	CHECK(side_until(&b->started));
+	CHECK(b->start_rc != 0 && b->start_rc != -ECANCELED);
+	CHECK_EQ(side_get(&b->bursts), 0);
+}
+
+TEST(app_verify_refuses_and_the_source_goes_on)
+{
+	struct side a = { 0 }, b = { .verify_rc = -EPROTO };
+	char uri[64];
+
+	side_listen_uri(uri, sizeof(uri));
+	side_run(&a, "a", NULL, 1);
+	side_run(&b, "b", uri, 1);
+	check_failed(&a, &b, uri);
+	CHECK_EQ(a.parked, 1);
+	CHECK_EQ(b.rebound, 0);
+	side_drop(&b, "b");
+	b = (struct side){ 0 };
+	side_run(&b, "b", uri, 1);
+	CHECK_EQ(migrate(&a, uri).state, WHERRY_STATE_RELEASED); /* the next try goes well */
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
+TEST(app_with_a_core_that_does_not_poll_does_not_move)
+{
+	struct side a = { 0 }, b = { 0 };
+	struct wherry_app_opts opts = side_opts(&a, "a", NULL);
+	char uri[64];
+
+	eal_need();
+	side_listen_uri(uri, sizeof(uri));
+	opts.pollers = 2; /* and one comes */
+	CHECK_EQ(wherry_app_create(&opts, &a.app), 0);
+	a.port = eal_port("net_null_a", "", 1, eal_mempool());
+	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
+	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
+	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_run(&b, "b", uri, 1);
+	CHECK(side_until(&a.started));
+	check_failed(&a, &b, uri);
+	CHECK_EQ(a.parked, 0);
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
+TEST(app_with_other_ports_is_refused_before_the_first_page)
+{
+	struct side a = { 0 }, b = { 0 };
+	char uri[64];
+
+	side_listen_uri(uri, sizeof(uri));
+	side_run(&a, "a", NULL, 1);
+	side_run(&b, "b", uri, 2);
+	check_failed(&a, &b, uri);
+	CHECK_EQ(a.parked, 0);
+	CHECK_EQ(b.verified, 0);
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
