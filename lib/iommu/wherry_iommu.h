@@ -75,7 +75,7 @@ const char *wherry_domain_backend(const struct wherry_domain *dom);
 /**
  * Let devices reach @p span->len bytes of memory at @p vaddr, which stays the
  * caller's and outlives the mapping. @p span->iova may be WHERRY_IOVA_ANY and
- * then holds the address chosen. @p prot is a set of WHERRY_DMA_ bits.
+ * then holds the address chosen, which is never 0. @p prot is a set of WHERRY_DMA_ bits.
  *
  * @retval -EEXIST part of the span is mapped already
  * @retval -ENOSPC no hole of that length is left
@@ -113,7 +113,7 @@ int wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span
 int wherry_domain_dirty_start(struct wherry_domain *dom) WHERRY_MUST_CHECK;
 /** Stop, and forget what was not harvested. Harmless when off. */
 void wherry_domain_dirty_stop(struct wherry_domain *dom);
-/** Mark the pages written since the last harvest. -ENOENT: the span has a hole. */
+/** Mark the pages written since the last harvest. -ENOENT: a hole. -EINVAL: tracking is off. */
 int wherry_domain_dirty_read(struct wherry_domain *dom, struct wherry_span span,
 	struct wherry_bitmap *into) WHERRY_MUST_CHECK;
 /** Read and clear: a write racing with it shows now or next time, never not at all. */
@@ -129,7 +129,7 @@ struct wherry_device_ops {
 
 /**
  * Open "0000:01:00.0", or "soft:NAME" for a device whose DMA is made by
- * wherry_soft_dma_write(). NAME is for people.
+ * wherry_soft_dma_write(). NAME is for people; "soft:NAME,width=32" drives 32 bits.
  *
  * @retval -ENODEV no such device
  * @retval -ENOMEM no memory
@@ -140,6 +140,8 @@ int wherry_device_open(const char *name, struct wherry_device **ret_dev) WHERRY_
  *
  * @retval -EBUSY it is attached to a domain already
  * @retval -EINVAL the device belongs to another backend
+ * @retval -EOVERFLOW it cannot reach all that is mapped already
+ * @retval -ENOMEM no memory
  */
 int wherry_device_attach(struct wherry_device *dev, struct wherry_domain *dom,
 	const struct wherry_device_ops *ops) WHERRY_MUST_CHECK;
