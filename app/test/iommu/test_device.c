@@ -24,6 +24,36 @@ TEST(domain_create_refuses_names_it_does_not_know)
 	wherry_device_close(NULL);
 }
 
+static void
+hear_backends(void *ctx, enum wherry_log_level level, const char *area, const char *line)
+{
+	unsigned int *named = ctx;
+
+	(void)level;
+	(void)area;
+	*named |= (strstr(line, "iommufd") != NULL ? 1u : 0) |
+		(strstr(line, "type1") != NULL ? 2u : 0);
+}
+
+/* What is missing is said for each, and soft is never taken for hardware. */
+TEST(domain_auto_is_hardware_or_says_what_is_missing)
+{
+	struct wherry_domain *dom = NULL;
+	unsigned int named = 0;
+	int rc;
+
+	wherry_log_set(hear_backends, &named, WHERRY_LOG_INFO);
+	rc = wherry_domain_create("auto", &dom);
+	wherry_log_set(NULL, NULL, WHERRY_LOG_ERR);
+	if (rc == 0) {
+		CHECK(strcmp(wherry_domain_backend(dom), "soft") != 0);
+		wherry_domain_destroy(dom);
+		return;
+	}
+	CHECK_EQ(rc, -ENODEV);
+	CHECK_EQ(named, 3);
+}
+
 TEST_EACH(domain_caps_describe_what_can_be_done, backends, spec)
 {
 	uint64_t end = 0;
