@@ -52,6 +52,14 @@ is_meant(struct proxy *p, bool back, const struct wherry_record *rec)
 	return p->matched++ == p->plan.nth;
 }
 
+/* The format is the value of the first field, which has a header of 8 bytes. */
+static void
+change_format(uint8_t *bytes, const struct wherry_record *rec)
+{
+	bytes[WHERRY_STREAM_HEADER + 8]++;
+	wherry_record_seal(bytes, (enum wherry_record_type)rec->type, rec->number, rec->len);
+}
+
 /* The record is bytes of the decoder's buffer: header and payload in one piece. */
 static void
 pass(struct proxy *p, bool back, const struct wherry_record *rec)
@@ -66,6 +74,8 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 		p->over = p->plan.kind == PROXY_CLOSE || p->plan.kind == PROXY_CUT;
 		if (p->plan.kind == PROXY_CORRUPT)
 			bytes[test_random() % len] ^= 0x10;
+		else if (p->plan.kind == PROXY_FORMAT)
+			change_format(bytes, rec);
 		else
 			len = p->plan.kind == PROXY_CUT ? len / 2 : 0;
 	}

@@ -18,6 +18,7 @@ enum proxy_kind {
 	PROXY_SILENT,  /* from now on nothing passes */
 	PROXY_CUT,     /* pass half of it on, then close */
 	PROXY_SWALLOW, /* leave it out */
+	PROXY_FORMAT,  /* hello: make it one of the next format */
 };
 
 struct proxy_plan {

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The control socket: what it answers, what it tells, and what hostile clients cannot do. */
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "pair.h"
+#include "test.h"
+
+#define SMALL ((size_t)64 * PAIR_PAGE)
+
+struct client {
+	int fd;
+	char buf[1 << 16];
+	size_t len;
+};
+
+static struct client *
+dial(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct client *c = calloc(1, sizeof(*c));
+
+	CHECK(c != NULL);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.107s", path);
+	c->fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK_EQ(connect(c->fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	return c;
+}
+
+static void
+hang_up(struct client *c)
+{
+	close(c->fd);
+	free(c);
+}
+
+static void
+say(struct client *c, const char *text)
+{
+	CHECK_EQ(send(c->fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* The next line; NULL: it was let go. */
+static json_t *
+hear(struct client *c)
+{
+	struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
+	char *end;
+	json_t *line;
+
+	while ((end = memchr(c->buf, '\n', c->len)) == NULL) {
+		ssize_t n;
+
+		if (poll(&pfd, 1, 10000) != 1)
+			FAIL("it does not answer");
+		n = recv(c->fd, c->buf + c->len, sizeof(c->buf) - c->len, 0);
+		if (n <= 0)
+			return NULL;
+		c->len += (size_t)n;
+	}
+	line = json_loadb(c->buf, (size_t)(end - c->buf), 0, NULL);
+	CHECK(line != NULL);
+	c->len -= (size_t)(end + 1 - c->buf);
+	memmove(c->buf, end + 1, c->len);
+	return line;
+}
+
+static const char *
+text(const json_t *line, const char *name)
+{
+	const char *value = json_string_value(json_object_get(line, name));
+
+	return value != NULL ? value : "";
+}
+
+static void
+expect_error(struct client *c, const char *request, const char *code)
+{
+	json_t *line;
+
+	say(c, request);
+	line = hear(c);
+	CHECK(line != NULL);
+	if (strcmp(text(json_object_get(line, "error"), "code"), code) != 0)
+		FAIL("%.80s", request);
+	CHECK(*text(json_object_get(line, "error"), "reason") != '\0');
+	json_decref(line);
+}
+
+/* It answers a well-behaved client. */
+static void
+check_alive(const char *path)
+{
+	struct client *c = dial(path);
+	json_t *line;
+
+	say(c, "{\"cmd\":\"status\"}\n");
+	line = hear(c);
+	CHECK(strcmp(text(line, "event"), "status") == 0);
+	CHECK(strcmp(text(line, "state"), "serving") == 0);
+	CHECK(strcmp(text(line, "name"), "test") == 0);
+	json_decref(line);
+	hang_up(c);
+}
+
+static void
+check_round(const json_t *line)
+{
+	static const char *const numbers[] = { "n", "iommu_dirty_pages", "cpu_dirty_pages", "pages",
+		"zero_pages", "bytes", "ms", "bandwidth", "forecast_ms" };
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (!json_is_number(json_object_get(line, numbers[i])))
+			FAIL("a round has no %s", numbers[i]);
+	CHECK(json_is_boolean(json_object_get(line, "final")));
+}
+
+static void
+check_end(const json_t *line, const char *result)
+{
+	static const char *const numbers[] = { "state_bytes", "bytes_sent", "blackout_ms",
+		"total_ms", "rounds" };
+
+	if (strcmp(text(line, "result"), result) != 0)
+		FAIL("%s: %s", text(line, "result"), text(line, "reason"));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (!json_is_number(json_object_get(line, numbers[i])))
+			FAIL("the end has no %s", numbers[i]);
+	CHECK(json_is_string(json_object_get(line, "reason")));
+}
+
+/* Rounds in order, each once, and the end; how many rounds. */
+static int
+follow(struct client *c, const char *result)
+{
+	int rounds = 0;
+
+	for (;;) {
+		json_t *line = hear(c);
+		bool end;
+
+		CHECK(line != NULL);
+		end = strcmp(text(line, "event"), "end") == 0;
+		if (end)
+			check_end(line, result);
+		if (strcmp(text(line, "event"), "round") == 0) {
+			check_round(line);
+			CHECK_EQ(json_integer_value(json_object_get(line, "n")), ++rounds);
+		}
+		json_decref(line);
+		if (end)
+			return rounds;
+	}
+}
+
+static void
+ask_migrate(struct client *c, const struct pair *pair, const char *more)
+{
+	char request[512];
+	json_t *line;
+
+	snprintf(request, sizeof(request), "{\"cmd\":\"migrate\",\"uri\":\"%s\"%s}\n", pair->uri,
+		more);
+	say(c, request);
+	line = hear(c);
+	if (!json_is_true(json_object_get(line, "ok")))
+		FAIL("%s", text(json_object_get(line, "error"), "reason"));
+	json_decref(line);
+}
+
+TEST(migrate_control_tells_rounds_and_end_to_who_asked)
+{
+	struct pair_opts opts = { .len = SMALL, .writer = true };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control), *w = dial(pair->control);
+	struct wherry_status st;
+	json_t *line;
+
+	say(w, "{\"cmd\":\"watch\",\"interval_ms\":50}\n");
+	line = hear(w);
+	CHECK(json_is_true(json_object_get(line, "ok")));
+	json_decref(line);
+	ask_migrate(c, pair, ",\"verify\":true,\"timeout_ms\":5000");
+	CHECK(follow(c, "completed") >= 2);
+	CHECK(follow(w, "completed") >= 2); /* whoever watches is told, too */
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	expect_error(c, "{\"cmd\":\"migrate\",\"uri\":\"unix:/x\"}\n", "EPERM");
+	hang_up(c);
+	hang_up(w);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(migrate_control_cancels)
+{
+	struct pair_opts opts = { .writer = true };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control), *d = dial(pair->control);
+	struct wherry_status st;
+
+	expect_error(c, "{\"cmd\":\"cancel\"}\n", "EALREADY");
+	ask_migrate(c, pair, ",\"max_bandwidth\":1000000");
+	expect_error(d, "{\"cmd\":\"migrate\",\"uri\":\"unix:/x\"}\n", "EBUSY");
+	pair_wait(pair, WHERRY_STATE_PRECOPY, &st);
+	say(d, "{\"cmd\":\"cancel\"}\n");
+	follow(c, "cancelled");
+	pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	pair_check_stayed(pair, &st);
+	hang_up(c);
+	hang_up(d);
+	pair_destroy(pair);
+}
+
+/* The last thing a source's application does is to end: who asked still hears how it went. */
+TEST(migrate_control_tells_the_end_before_the_agent_is_gone)
+{
+	struct pair_opts opts = { .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+	struct wherry_status st;
+
+	ask_migrate(c, pair, "");
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+	follow(c, "completed");
+	hang_up(c);
+}
+
+TEST(migrate_control_shows_dirty_rates_of_each_region)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL, .writer = true };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+	double rate = 0;
+
+	say(c, "{\"cmd\":\"watch\",\"interval_ms\":50}\n");
+	for (int i = 0; i < 8; i++) {
+		json_t *line = hear(c), *regions = json_object_get(line, "regions");
+
+		if (i > 0) {
+			CHECK(strcmp(text(line, "event"), "watch") == 0);
+			CHECK_EQ(json_array_size(regions), PAIR_REGIONS);
+			CHECK(strcmp(text(json_array_get(regions, 0), "name"), "arena") == 0);
+			rate = json_number_value(
+				json_object_get(json_array_get(regions, 0), "cpu_pages_per_s"));
+		}
+		json_decref(line);
+	}
+	CHECK(rate > 0);
+	CHECK_EQ(wherry_tracker_start(pair->tracker), -EALREADY);
+	hang_up(c);
+	for (int i = 0; i < 5000 && wherry_tracker_start(pair->tracker) == -EALREADY; i++)
+		usleep(1000); /* it goes off when nobody watches */
+	CHECK_EQ(wherry_tracker_start(pair->tracker), -EALREADY);
+	wherry_tracker_stop(pair->tracker);
+	pair_destroy(pair);
+}
+
+TEST(migrate_control_refuses_what_it_does_not_understand)
+{
+	static const char *const bad[] = { "\n", "garbage\n", "[]\n", "{}\n", "7\n",
+		"{\"cmd\":7}\n", "{\"cmd\":\"fly\"}\n", "{\"cmd\":\"status\",\"cmd\":\"cancel\"}\n",
+		"{\"cmd\":\"migrate\"}\n", "{\"cmd\":\"migrate\",\"uri\":7}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"fly:\"}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"verify\":1}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"max_rounds\":-1}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"max_rounds\":1001}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"timeout_ms\":1.5}\n",
+		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"timeout\":1}\n",
+		"{\"cmd\":\"watch\",\"interval_ms\":49}\n",
+		"{\"cmd\":\"watch\",\"interval_ms\":\"1\"}\n", "{\"cmd\":\"\xff\xfe\"}\n" };
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		expect_error(c, bad[i], "EINVAL");
+	hang_up(c);
+	check_alive(pair->control);
+	pair_destroy(pair);
+}
+
+TEST(migrate_control_lets_clients_go_that_send_too_long_a_line)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+	char brackets[9000];
+	json_t *line;
+
+	memset(brackets, '[', sizeof(brackets));
+	CHECK(send(c->fd, brackets, sizeof(brackets), MSG_NOSIGNAL) > 0);
+	line = hear(c);
+	CHECK(strcmp(text(json_object_get(line, "error"), "code"), "EINVAL") == 0);
+	json_decref(line);
+	CHECK(hear(c) == NULL);
+	hang_up(c);
+	check_alive(pair->control);
+	pair_destroy(pair);
+}
+
+TEST(migrate_control_has_room_for_sixteen_and_turns_others_away)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c[17];
+	json_t *line;
+
+	for (int i = 0; i < 17; i++)
+		c[i] = dial(pair->control);
+	line = hear(c[16]);
+	CHECK(strcmp(text(json_object_get(line, "error"), "code"), "EBUSY") == 0);
+	json_decref(line);
+	CHECK(hear(c[16]) == NULL);
+	for (int i = 0; i < 17; i++)
+		hang_up(c[i]);
+	usleep(100000);
+	check_alive(pair->control);
+	pair_destroy(pair);
+}
+
+/* A client that asks and asks and never reads costs a bounded amount, and harms nobody. */
+TEST(migrate_control_lets_clients_go_that_do_not_read)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+	static const char request[] = "{\"cmd\":\"status\"}\n";
+	int sent = 0;
+
+	while (sent < 200000 && send(c->fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0)
+		sent++;
+	CHECK(sent < 200000);
+	hang_up(c);
+	check_alive(pair->control);
+	pair_destroy(pair);
+}
+
+TEST(migrate_control_socket_is_for_its_owner_alone_and_taken_once)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse };
+	struct wherry_agent_opts again = {
+		.name = "test", .control = pair->control, .tracker = pair->tracker, .ops = &ops
+	};
+	struct wherry_agent *agent;
+	char path[128];
+	struct stat sb;
+
+	CHECK_EQ(stat(pair->control, &sb), 0);
+	CHECK_EQ(sb.st_mode & 0777, 0600);
+	CHECK_EQ(wherry_agent_create(&again, &agent), -EADDRINUSE);
+	snprintf(path, sizeof(path), "%s", pair->control);
+	pair_destroy(pair);
+	CHECK_EQ(access(path, F_OK), -1);
+}
+
+/* What a process leaves behind that was killed does not keep the next from starting. */
+TEST(migrate_control_socket_of_a_dead_process_is_taken_over)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct wherry_agent_opts again = {
+		.name = "test", .control = un.sun_path, .tracker = pair->tracker, .ops = &ops
+	};
+	struct wherry_agent *agent;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.90s.stale", pair->control);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	close(fd);
+	CHECK_EQ(wherry_agent_create(&again, &agent), 0);
+	CHECK_EQ(wherry_agent_start(agent), 0);
+	CHECK_EQ(wherry_agent_start(agent), -EALREADY);
+	check_alive(un.sun_path);
+	wherry_agent_destroy(agent);
+	pair_destroy(pair);
+}
+
+TEST(migrate_agent_create_checks_what_it_is_given)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse },
+				none = { .quiesce = pair_refuse };
+	char control[160];
+	const struct wherry_agent_opts good = {
+		.name = "test", .control = control, .tracker = pair->tracker, .ops = &ops
+	};
+	struct wherry_agent_opts bad[6] = { good, good, good, good, good, good };
+	struct wherry_agent *agent;
+
+	snprintf(control, sizeof(control), "%s.2", pair->control);
+	bad[0].name = NULL;
+	bad[1].name = "../x";
+	bad[2].tracker = NULL;
+	bad[3].ops = NULL;
+	bad[4].ops = &none;
+	bad[5].incoming = "tcp:x";
+	for (int i = 0; i < 6; i++)
+		if (wherry_agent_create(&bad[i], &agent) != -EINVAL)
+			FAIL("case %d is taken", i);
+	bad[5].incoming = "unix:/nonexistent/x";
+	CHECK_EQ(wherry_agent_create(&bad[5], &agent), -ENOENT);
+	CHECK_EQ(access(control, F_OK), -1);
+	pair_destroy(pair);
+}
