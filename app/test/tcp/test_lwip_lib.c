@@ -26,15 +26,19 @@ complain(const char *fmt, ...)
 	va_end(args);
 }
 
+/* Regions in use until the program ends. */
+static struct wherry_region *regions[4];
+static size_t n_regions;
+
 static struct wherry_region *
 make_region(size_t len)
 {
 	struct wherry_region_opts opts = WHERRY_REGION_OPTS_INIT;
-	struct wherry_region *region;
 
 	opts.len = len;
-	CHECK_EQ(wherry_region_create(&opts, &region), 0);
-	return region;
+	CHECK(n_regions < sizeof(regions) / sizeof(regions[0]));
+	CHECK_EQ(wherry_region_create(&opts, &regions[n_regions]), 0);
+	return regions[n_regions++];
 }
 
 static struct wherry_arena *
@@ -77,6 +81,7 @@ TEST(tcp_lib_allocates_from_the_arena_and_nowhere_else)
 	while (pbuf_alloc(PBUF_RAW, 60000, PBUF_RAM) != NULL) /* to the end, without harm */
 		;
 	lwip_lib_set_heap(make_arena()); /* for the tests that follow */
+	wherry_arena_close(arena);
 }
 
 /* Where in the pages a variable of the library lies. */
