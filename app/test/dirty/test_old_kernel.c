@@ -17,7 +17,7 @@ static struct {
 	int scan;            /* PAGEMAP_SCAN fails with this */
 	int scan_after;      /* the n-th scan from now fails, after it has done its work */
 	uint64_t scan_blind; /* PAGEMAP_SCAN reports nothing */
-	int protect;         /* the n-th protection from now fails */
+	int protect;         /* the n-th protection from now fails; atomic */
 } old;
 
 static int
@@ -55,6 +55,14 @@ old_api(int fd, struct uffdio_api *api)
 	return rc;
 }
 
+/* Faults are resolved on another thread. */
+static bool
+protection_fails(void)
+{
+	return __atomic_load_n(&old.protect, __ATOMIC_RELAXED) > 0 &&
+		__atomic_sub_fetch(&old.protect, 1, __ATOMIC_RELAXED) == 0;
+}
+
 static int
 old_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -62,7 +70,7 @@ old_ioctl(int fd, unsigned long request, void *arg)
 		return old_scan(fd, arg);
 	if (request == UFFDIO_API)
 		return old_api(fd, arg);
-	if (request == UFFDIO_WRITEPROTECT && old.protect > 0 && --old.protect == 0)
+	if (request == UFFDIO_WRITEPROTECT && protection_fails())
 		return -EAGAIN;
 	return wherry_sys_kernel.ioctl(fd, request, arg);
 }
@@ -214,7 +222,7 @@ TEST(dirty_protection_that_fails_keeps_the_page_pending)
 	ground_open(&g, "wp-sync", 64);
 	ground_start(&g);
 	poke(g.mem, 33);
-	old.protect = 1;
+	__atomic_store_n(&old.protect, 1, __ATOMIC_RELAXED);
 	CHECK_EQ(wherry_tracker_harvest(g.tr), -EFAULT);
 	CHECK_EQ(ground_take(&g), 1);
 	poke(g.mem, 33); /* not protected: nobody notices */
@@ -233,7 +241,7 @@ TEST(dirty_start_that_fails_is_undone)
 	ground_open(&g, "wp-async", 64);
 	ground_map(&g);
 	CHECK_EQ(wherry_watch_add_domain(g.w, g.dom), 0);
-	old.protect = 1;
+	__atomic_store_n(&old.protect, 1, __ATOMIC_RELAXED);
 	CHECK_EQ(wherry_tracker_start(g.tr), -EFAULT);
 	CHECK_EQ(wherry_domain_dirty_start(g.dom), 0); /* it is off again */
 	wherry_domain_dirty_stop(g.dom);
