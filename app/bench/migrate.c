@@ -101,7 +101,7 @@ static void receive(const struct state *state, const char *uri, int ready)
 static void
 receive(const struct state *state, const char *uri, int ready)
 {
-	struct side side;
+	struct side side = { 0 };
 	void *p = mmap(state->memory, SIZE, PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0);
 	int rc = p == state->memory ? side_init(&side, state, uri) : -ENOMEM;

@@ -54,7 +54,8 @@ cppcheck_is_clean() {
 	local queue
 	queue=$(echo '#include <sys/queue.h>' | gcc -M -xc - | grep -o '/[^ ]*sys/queue\.h')
 	cppcheck -q -j "$(nproc)" --project=build-clang/compile_commands.json --inline-suppr \
-		--enable=warning,performance,portability --include="$queue" --include=/usr/include/bsd/sys/tree.h --error-exitcode=2
+		--enable=warning,performance,portability --include="$queue" --include=/usr/include/bsd/sys/tree.h \
+		--include=/usr/include/jansson.h --error-exitcode=2
 }
 
 stage_static() {

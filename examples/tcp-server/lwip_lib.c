@@ -193,7 +193,7 @@ int
 lwip_lib_redirect(const struct lwip_lib *lib)
 {
 	struct relocs r = relocs_of(lib);
-	uintptr_t from = lib->data, to = lib->data; /* RELRO pages that hold the slots */
+	uintptr_t from = lib->data, to = from; /* RELRO pages that hold the slots */
 	unsigned int done = 0;
 
 	for (size_t i = 0; i < r.n[1]; i++) {
@@ -236,6 +236,7 @@ lwip_lib_relocate(const struct lwip_lib *lib)
 	/* Debian's 2.1.3 has one such variable, __dso_handle, which names itself. */
 	for (size_t i = 0; i < r.n[0]; i++) {
 		const ElfW(Rela) *rela = &r.rela[0][i];
+		/* n is 0 without a table: NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 		uintptr_t slot = lib->base + rela->r_offset;
 		if (slot >= lib->data && ELF64_R_SYM(rela->r_info) == 0)
 			*(uintptr_t *)slot = lib->base + (uintptr_t)rela->r_addend;

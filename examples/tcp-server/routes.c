@@ -68,7 +68,7 @@ serve_ping(struct conn *conn, const struct http_head *h, const char *name)
 	reply_json(conn,
 		json_pack("{ss sI sI sI}", "server", s->server->opts.name, "epoch",
 			(json_int_t)s->epoch, "connections", (json_int_t)s->n_conns, "uptime_ms",
-			(json_int_t)(s->ticks * TICK_MS)),
+			(json_int_t)s->ticks * TICK_MS),
 		h->method == HTTP_HEAD);
 }
 
@@ -116,7 +116,7 @@ routes_churned(struct conn *conn)
 	reply_json(conn,
 		json_pack("{sI sI sI}", "entries", (json_int_t)c->n, "mismatches",
 			(json_int_t)conn->check.mismatches, "versions",
-			(json_int_t)(c->rewrites + c->n)),
+			(json_int_t)c->rewrites + (json_int_t)c->n),
 		false);
 }
 

@@ -156,6 +156,7 @@ scan_some(int pagemap, struct scan_arg *arg, struct wherry_bitmap *into)
 	arg->vec_len = SCAN_REGIONS;
 	arg->walk_end = 0;
 	n = wherry_fault("dirty.scan") ? -EINTR : wherry_sys->ioctl(pagemap, SCAN_IOCTL, arg);
+	arg->vec = 0;
 	if (n >= 0 && arg->walk_end <= arg->start)
 		n = -EIO;
 	if (n < 0) {

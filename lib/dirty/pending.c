@@ -159,7 +159,7 @@ double
 wherry_watch_forecast(const struct wherry_watch *watch, double seconds)
 {
 	struct wherry_watch *w = (struct wherry_watch *)(uintptr_t)watch; /* for its lock */
-	double dirty, hazard, all = (double)(w->span.len / PAGE_SIZE_4K);
+	double dirty, hazard, all = (double)w->span.len / (double)PAGE_SIZE_4K;
 	uint64_t pending;
 
 	wherry_mutex_lock(&w->lock);

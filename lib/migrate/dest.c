@@ -85,12 +85,12 @@ static int
 send_hello(struct mig_dest *d)
 {
 	uint8_t *rec = malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
-	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,
-		.cap = WHERRY_STREAM_PAYLOAD_MAX };
+	struct wherry_table t = { .cap = WHERRY_STREAM_PAYLOAD_MAX };
 	int rc;
 
 	if (rec == NULL)
 		return out_of_memory(d);
+	t.buf = rec + WHERRY_STREAM_HEADER;
 	mig_hello_put(&t, &d->self, &d->regions);
 	rc = mig_sections_put(d->agent, &t, false, &d->reason);
 	if (rc == 0) {

@@ -117,12 +117,12 @@ static int
 send_hello(struct mig_source *s)
 {
 	uint8_t *rec = malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
-	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,
-		.cap = WHERRY_STREAM_PAYLOAD_MAX };
+	struct wherry_table t = { .cap = WHERRY_STREAM_PAYLOAD_MAX };
 	int rc;
 
 	if (rec == NULL)
 		return out_of_memory(s);
+	t.buf = rec + WHERRY_STREAM_HEADER;
 	mig_hello_put(&t, &s->self, &s->regions);
 	rc = mig_sections_put(s->agent, &t, true, &s->reason);
 	if (rc == 0) {
