@@ -163,6 +163,7 @@ class Demo:
             "blackout_ms": max((m["blackout_ms"] for m in good), default=None),
             "blackouts_ms": [m["blackout_ms"] for m in good],
             "client_gap_ms": max((r["gap_ms"] for r in self.results), default=None),
+            "gaps_ms": [[r["kind"], r["gap_ms"]] for r in self.results],
             "connections": len(self.results),
             "connections_lost": lost,
             "bytes_verified": sum(r["bytes"] for r in results if r["kind"] == "download" and r["ok"]),

@@ -236,7 +236,8 @@ out:
 static int
 reserve_four(int *ret_lock)
 {
-	int before, lock = open("/tmp/hugepages.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	int before,
+		lock = open("/run/lock/wherry-hugepages.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 
 	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
 		close(lock);
