@@ -174,6 +174,10 @@ relocs_of(const struct lwip_lib *lib)
 		else if (d->d_tag == DT_STRTAB)
 			r.strings = p;
 	}
+	for (int i = 0; i < 2; i++) { /* a library may have none of a kind */
+		if (r.rela[i] == NULL)
+			r.n[i] = 0;
+	}
 	return r;
 }
 
