@@ -143,11 +143,13 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 }
 
 static int
-verify(struct mig_dest *d)
+verify(struct mig_dest *d, const struct wherry_record *rec)
 {
 	struct mig_verify v = { .regions = d->map, .skip = d->skip, .n = d->n_map };
 	int rc;
 
+	if (!d->peer.verify || d->verified)
+		return refuse(d, rec, "a verification was not announced, or has been done");
 	mig_digest_init(&d->memory, d->peer.key);
 	rc = mig_verify_hash(&v, d->ch, &d->memory, &d->verify_ns);
 	if (rc != 0)
@@ -197,7 +199,7 @@ handle(struct mig_dest *d, const struct wherry_record *rec)
 	case WHERRY_REC_SECTION:
 		return mig_section_load(d->agent, rec, &d->sections_seen, &d->reason);
 	case WHERRY_REC_VERIFY:
-		return verify(d);
+		return verify(d, rec);
 	case WHERRY_REC_DIGEST:
 		return prove(d, rec);
 	default:

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A source that speaks the protocol well and means no good: the destination gives up. */
+#include <errno.h>
+#include <string.h>
+
+#include "channel_priv.h"
+#include "hello_priv.h"
+#include "pair.h"
+#include "socket_priv.h"
+#include "test.h"
+
+#define PAGES 64u
+
+struct hostile {
+	struct pair *pair;
+	struct mig_channel *ch;
+	uint8_t rec[WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX];
+};
+
+static uint8_t *
+payload(struct hostile *h)
+{
+	return h->rec + WHERRY_STREAM_HEADER;
+}
+
+static void
+send_table(struct hostile *h, enum wherry_record_type type, const struct wherry_table *t)
+{
+	CHECK(!t->overflow);
+	CHECK_EQ(mig_channel_send(h->ch, type, t->buf, t->len), 0);
+}
+
+static struct wherry_table
+table(struct hostile *h)
+{
+	return (struct wherry_table){ .buf = payload(h), .cap = WHERRY_STREAM_PAYLOAD_MAX };
+}
+
+static void
+put_section(struct wherry_table *t, const char *name)
+{
+	wherry_table_put_text(t, WHERRY_SECTION_NAME, name);
+	wherry_table_put_u64(t, WHERRY_SECTION_VERSION, 1);
+	wherry_table_put_bytes(t, WHERRY_SECTION_DATA, "x", 1);
+}
+
+/* As a source would say it; keyless: without the key of the digest. */
+static void
+send_hello(struct hostile *h, bool keyless)
+{
+	struct wherry_table t = table(h);
+	struct mig_regions regions;
+	struct mig_hello hello;
+	size_t mark;
+
+	CHECK_EQ(mig_regions_init(&regions, h->pair->tracker), 0);
+	mig_hello_init(&hello, "hostile");
+	hello.has_key = !keyless;
+	hello.timeout_ms = 2000;
+	mig_hello_put(&t, &hello, &regions);
+	mark = wherry_table_open(&t, WHERRY_HELLO_SECTION);
+	put_section(&t, "port0");
+	wherry_table_close(&t, mark);
+	send_table(h, WHERRY_REC_HELLO, &t);
+	mig_regions_fini(&regions);
+}
+
+static struct hostile *
+begin(bool keyless)
+{
+	struct pair_opts opts = { .len = (size_t)PAGES * PAIR_PAGE };
+	struct hostile *h = calloc(1, sizeof(*h));
+	struct mig_reason reason;
+	struct mig_uri uri;
+	const char *why;
+
+	CHECK(h != NULL);
+	h->pair = pair_create(&opts);
+	CHECK_EQ(mig_uri_parse(h->pair->dest_uri, &uri, &why), 0);
+	CHECK_EQ(mig_channel_create(mig_connect(&uri, -1, 1000, &reason), -1, &h->ch), 0);
+	send_hello(h, keyless);
+	if (!keyless)
+		CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_HELLO, NULL), 0);
+	return h;
+}
+
+/* The destination says why, to us and to its owner, and runs nothing. */
+static void
+check_given_up(struct hostile *h, const char *why)
+{
+	CHECK(mig_channel_expect(h->ch, WHERRY_REC_RUNNING, NULL) < 0);
+	if (strstr(mig_channel_reason(h->ch), why) == NULL)
+		FAIL("we hear \"%s\"", mig_channel_reason(h->ch));
+	mig_channel_destroy(h->ch);
+	h->ch = NULL;
+	pair_reap(h->pair);
+	CHECK_EQ(h->pair->shared->status.state, WHERRY_STATE_FAILED);
+	CHECK_EQ(h->pair->shared->takeovers, 0);
+	CHECK_EQ(h->pair->shared->discards, 1);
+	if (strstr(h->pair->shared->status.reason, why) == NULL)
+		FAIL("it says \"%s\"", h->pair->shared->status.reason);
+	pair_destroy(h->pair);
+	free(h);
+}
+
+static void
+send_run(struct hostile *h, enum wherry_record_type type, uint32_t region, struct wherry_run run)
+{
+	size_t bytes = type == WHERRY_REC_PAGES ? (size_t)run.count * WHERRY_STREAM_PAGE : 0;
+
+	wherry_runs_put(payload(h), region, 1);
+	wherry_runs_put_run(payload(h), 0, run);
+	CHECK_EQ(mig_channel_send(h->ch, type, payload(h), wherry_runs_size(1) + bytes), 0);
+}
+
+static void
+refuses_run(enum wherry_record_type type, uint32_t region, uint64_t first, uint64_t count,
+	const char *why)
+{
+	struct hostile *h = begin(false);
+
+	send_run(h, type, region, (struct wherry_run){ .first = first, .count = count });
+	check_given_up(h, why);
+}
+
+TEST(migrate_destination_refuses_pages_outside_its_regions)
+{
+	static const enum wherry_record_type types[] = { WHERRY_REC_PAGES, WHERRY_REC_ZEROS,
+		WHERRY_REC_SKIP };
+
+	for (int i = 0; i < 3; i++) {
+		refuses_run(types[i], 0, PAGES, 1, "beyond the end");
+		refuses_run(types[i], 0, PAGES - 1, 2, "beyond the end");
+		refuses_run(types[i], PAIR_REGIONS, 0, 1, "not there");
+	}
+	refuses_run(WHERRY_REC_ZEROS, 0, UINT64_MAX / WHERRY_STREAM_PAGE - 1, 1, "beyond the end");
+}
+
+TEST(migrate_destination_refuses_what_has_no_place)
+{
+	struct hostile *h = begin(false);
+
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	h = begin(false);
+	send_hello(h, false);
+	check_given_up(h, "(hello)");
+}
+
+TEST(migrate_destination_refuses_a_digest_that_is_not_that_of_its_pages)
+{
+	for (unsigned int lie = 1; lie <= 3; lie++) {
+		struct hostile *h = begin(false);
+		struct wherry_table t = table(h);
+
+		for (unsigned int id = 1; id <= 4; id++)
+			wherry_table_put_u64(&t, id, id == lie);
+		send_table(h, WHERRY_REC_DIGEST, &t);
+		check_given_up(h, "digest");
+	}
+}
+
+TEST(migrate_destination_wants_each_section_and_no_other)
+{
+	struct hostile *h = begin(false);
+	struct wherry_table t = table(h);
+
+	for (unsigned int id = 1; id <= 4; id++)
+		wherry_table_put_u64(&t, id, 0);
+	send_table(h, WHERRY_REC_DIGEST, &t);
+	check_given_up(h, "section \"port0\"");
+	h = begin(false);
+	t = table(h);
+	put_section(&t, "other");
+	send_table(h, WHERRY_REC_SECTION, &t);
+	check_given_up(h, "section \"other\"");
+}
+
+TEST(migrate_destination_wants_a_key)
+{
+	check_given_up(begin(true), "no key");
+}
+
+/* A verification nobody announced would only hold the destination up. */
+TEST(migrate_destination_refuses_a_verification_nobody_announced)
+{
+	struct hostile *h = begin(false);
+
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_VERIFY), 0);
+	check_given_up(h, "announced");
+}
