@@ -267,6 +267,7 @@ source_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 		while (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 2)
 			sleep_us(50);
 	}
+	write_one(pair, 0, PAIR_PAGE); /* the last burst leaves something, too */
 	*ret_last_burst_ns = now_ns();
 	return 0;
 }

@@ -119,3 +119,16 @@ TEST(migrate_peer_of_another_format_is_refused_at_both_sides)
 		pair_destroy(pair);
 	}
 }
+
+/* Only the harvest after quiesce can know. */
+TEST(migrate_sends_what_the_last_burst_wrote)
+{
+	struct pair_opts opts = { .len = 64 * PAIR_PAGE };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	pair_migrate(pair, NULL, &st);
+	pair_check_moved(pair, &st);
+	CHECK_EQ(st.round.pages, 1);
+	pair_destroy(pair);
+}

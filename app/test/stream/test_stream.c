@@ -244,3 +244,19 @@ TEST(stream_of_any_bytes_keeps_the_promises_in_whatever_pieces)
 {
 	fuzz_random(stream_model_run, 10000, 300);
 }
+
+/* Nobody waits for the bytes that a damaged length promises. */
+TEST(stream_damaged_header_is_refused_before_its_payload_comes)
+{
+	for (size_t i = 0; i < WHERRY_STREAM_HEADER - 8; i++) {
+		struct tape *tape = tape_create();
+		struct wherry_decoder *dec = decoder();
+
+		tape_put_pages(tape, 0, 1, 1);
+		tape->bytes[i] ^= 1;
+		tape->len = WHERRY_STREAM_HEADER;
+		CHECK_EQ(play(tape, 0, dec, NULL), -EPROTO);
+		wherry_decoder_destroy(dec);
+		tape_destroy(tape);
+	}
+}
