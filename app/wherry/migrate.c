@@ -199,6 +199,8 @@ show_end(const json_t *e)
 	if (completed)
 		printf(": blackout %.1f ms (%s)", get_real(e, "blackout_ms"),
 			get_text(e, "blackout_by"));
+	else if (strcmp(get_text(e, "result"), "cancelled") == 0)
+		printf(": the application goes on where it is");
 	else
 		printf(": %s", get_text(e, "reason"));
 	printf("; %.1f s, %llu rounds, %s sent for %s of state\n", get_real(e, "total_ms") / 1e3,

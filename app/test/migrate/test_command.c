@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command `wherry` against a live agent: what it prints and how it exits. */
+#include <errno.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pair.h"
+#include "test.h"
+
+#define SMALL ((size_t)64 * PAIR_PAGE)
+
+static char command[PATH_MAX + 64];
+
+/* It is built beside the tests. */
+static void
+find_command(void)
+{
+	char self[PATH_MAX] = "";
+
+	CHECK(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	snprintf(command, sizeof(command), "%s/../wherry/wherry", dirname(self));
+	if (access(command, X_OK) != 0)
+		SKIP("%s is not built: ninja builds it", command);
+}
+
+struct run {
+	pid_t pid;
+	int out; /* its stdout and stderr */
+	char text[1 << 16];
+};
+
+static struct run *
+start(const char *args)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	char line[PATH_MAX + 1024];
+	int fd[2];
+
+	CHECK(run != NULL);
+	CHECK_EQ(pipe(fd), 0);
+	snprintf(line, sizeof(line), "exec %s %s 2>&1", command, args);
+	fflush(stdout);
+	run->pid = fork();
+	CHECK(run->pid >= 0);
+	if (run->pid == 0) {
+		dup2(fd[1], STDOUT_FILENO);
+		close(fd[0]);
+		close(fd[1]);
+		execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+		_exit(127);
+	}
+	close(fd[1]);
+	run->out = fd[0];
+	return run;
+}
+
+/* Its exit status; text has what it printed. */
+static int
+finish(struct run *run)
+{
+	size_t len = 0;
+	int status;
+	ssize_t n;
+
+	while ((n = read(run->out, run->text + len, sizeof(run->text) - 1 - len)) > 0)
+		len += (size_t)n;
+	close(run->out);
+	CHECK_EQ(waitpid(run->pid, &status, 0), run->pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void
+expect(const char *args, int want_status, const char *want_text)
+{
+	struct run *run = start(args);
+	int status = finish(run);
+
+	if (status != want_status || strstr(run->text, want_text) == NULL)
+		FAIL("wherry %s: status %d, \"%.300s\"", args, status, run->text);
+	free(run);
+}
+
+static const char *
+with(const struct pair *pair, const char *fmt)
+{
+	static char args[512];
+
+	snprintf(args, sizeof(args), fmt, pair->control, pair->uri);
+	return args;
+}
+
+TEST(command_explains_itself_and_what_it_does_not_know)
+{
+	find_command();
+	expect("", 2, "Usage: wherry COMMAND");
+	expect("--help", 0, "migrate");
+	expect("--version", 0, "wherry ");
+	expect("fly", 2, "no command \"fly\"");
+	expect("migrate --help", 0, "--downtime-limit");
+	expect("migrate", 64, "URI is missing");
+	expect("migrate --max-bandwidth=fast unix:/x", 64, "no whole number");
+	expect("migrate --max-rounds=-1 unix:/x", 64, "no whole number");
+	expect("watch --interval=7", 64, "from 50");
+	expect("status extra", 64, "Usage");
+}
+
+TEST(command_says_which_application_it_does_not_find)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair;
+
+	find_command();
+	expect("status --control=/nonexistent/x.sock", 1, "is it running");
+	expect("cancel --app=no-such-application", 1, "/run/wherry/no-such-application.sock");
+	pair = pair_create(&opts);
+	expect(with(pair, "migrate --control=%s.other unix:/x"), 1, "is it running");
+	expect(with(pair, "cancel --control=%s"), 1, "no migration is under way");
+	expect(with(pair, "migrate --control=%s fly:x"), 1, "tcp:HOST:PORT or unix:PATH");
+	expect(with(pair, "migrate --control=%s %s"), 1, "started with --incoming");
+	pair_destroy(pair);
+}
+
+TEST(command_shows_state_and_rates)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL, .writer = true };
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "status --control=%s"), 0, "state        serving");
+	expect(with(pair, "status --json --control=%s"), 0, "\"state\":\"serving\"");
+	expect(with(pair, "watch --control=%s --interval=50 --count=2"), 0, "by the CPU");
+	expect(with(pair, "watch --json --control=%s --interval=50 --count=2"), 0, "\"arena\"");
+	pair_destroy(pair);
+}
+
+TEST(command_migrates_and_ends_with_0_only_then)
+{
+	struct pair_opts opts = { .len = SMALL, .writer = true };
+	struct wherry_status st;
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "migrate --verify --max-bandwidth=1G --control=%s %s"), 0,
+		"completed: blackout");
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	pair_check_moved(pair, &st);
+	expect(with(pair, "migrate --control=%s %s"), 1, "does not own its state");
+	expect(with(pair, "status --control=%s"), 0, "state        released");
+	pair_destroy(pair);
+}
+
+TEST(command_cancels_on_interrupt)
+{
+	struct pair_opts opts = { .writer = true };
+	struct wherry_status st;
+	struct run *run;
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	run = start(with(pair, "migrate --max-bandwidth=1M --control=%s %s"));
+	for (int i = 0; i < 5000; i++) {
+		wherry_agent_get_status(pair->agent, &st);
+		if (st.state == WHERRY_STATE_PRECOPY)
+			break;
+		usleep(1000);
+	}
+	CHECK_EQ(st.state, WHERRY_STATE_PRECOPY);
+	CHECK_EQ(kill(run->pid, SIGINT), 0);
+	CHECK_EQ(finish(run), 1);
+	CHECK(strstr(run->text, "cancelled: the application goes on") != NULL);
+	free(run);
+	pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	pair_check_stayed(pair, &st);
+	pair_destroy(pair);
+}
+
+/* What a machine offers is one JSON object, and every "not available" has a reason. */
+TEST(command_info_gives_reasons)
+{
+	struct run *run;
+	json_t *info, *backend;
+	size_t i;
+
+	find_command();
+	expect("info", 0, "IOMMU soft       available");
+	run = start("info --json");
+	CHECK_EQ(finish(run), 0);
+	info = json_loads(run->text, 0, NULL);
+	CHECK(json_is_string(json_object_get(json_object_get(info, "cpu_writes"), "source")));
+	CHECK(json_array_size(json_object_get(info, "nodes")) >= 1);
+	CHECK_EQ(json_array_size(json_object_get(info, "iommu")), 3);
+	json_array_foreach(json_object_get(info, "iommu"), i, backend)
+		CHECK(json_string_length(json_object_get(backend, "reason")) > 0);
+	json_decref(info);
+	free(run);
+}
