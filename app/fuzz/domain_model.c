@@ -34,6 +34,7 @@ struct page {
 
 struct model {
 	struct wherry_domain *dom;
+	struct wherry_domain_caps caps;
 	struct wherry_device *dev[2];
 	int fd;
 	uint8_t *mem, shadow[MEM_PAGES * 4096];
@@ -128,6 +129,8 @@ op_map(struct fuzz_input *in, struct model *m)
 	FUZZ_EXPECT(in, rc == want);
 	if (rc != 0)
 		return;
+	if ((prot & WHERRY_DMA_WRITE) != 0 && !m->caps.write_only)
+		prot |= WHERRY_DMA_READ;
 	for (unsigned int i = r.first; i < r.end; i++)
 		m->pages[i] = (struct page){ m->next_mapping, memory++, prot, false };
 	m->next_mapping++;
@@ -279,7 +282,8 @@ static void
 model_init(struct fuzz_input *in, struct model *m)
 {
 	static const char *const specs[] = { "soft", "soft:iotlb=1,width=39",
-		"soft:units=2,width=57,leaf=1g" };
+		"soft:units=2,width=57,leaf=1g", "soft:format=amdv1,units=2",
+		"soft:format=arm64s1" };
 	static const char *const names[] = { "soft:a", "soft:b" };
 
 	memset(m, 0, sizeof(*m));
@@ -287,7 +291,8 @@ model_init(struct fuzz_input *in, struct model *m)
 	m->fd = memfd_create("model", MFD_CLOEXEC);
 	FUZZ_EXPECT(in, ftruncate(m->fd, MEM_PAGES * PAGE) == 0);
 	m->mem = mmap(NULL, MEM_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
-	FUZZ_EXPECT(in, wherry_domain_create(specs[fuzz_below(in, 3)], &m->dom) == 0);
+	FUZZ_EXPECT(in, wherry_domain_create(specs[fuzz_below(in, 5)], &m->dom) == 0);
+	wherry_domain_get_caps(m->dom, &m->caps);
 	for (unsigned int i = 0; i < 2; i++) {
 		FUZZ_EXPECT(in, wherry_device_open(names[i], &m->dev[i]) == 0);
 		FUZZ_EXPECT(in, wherry_device_attach(m->dev[i], m->dom, NULL) == 0);

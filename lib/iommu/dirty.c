@@ -14,8 +14,8 @@
 #define LOG_PREFIX "iommu/dirty"
 
 /*
- * At most this much is read from the backend at once, so that one invalidation
- * is for a bounded batch. Not smaller than any granule: no window cuts one.
+ * This much is read from the backend at once, or one granule if that is larger, so
+ * that one invalidation is for a bounded batch and no window cuts a granule.
  */
 #define WINDOW (UINT64_C(1) << 30)
 
@@ -93,10 +93,11 @@ fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
 {
 	struct wherry_span wide = widen_locked(dom, span);
 	uint64_t at = wide.iova, last = wherry_span_last(wide);
+	uint64_t step = dom->caps.granule > WINDOW ? dom->caps.granule : WINDOW;
 	int rc = 0;
 
 	while (rc == 0) {
-		uint64_t window_last = at | (WINDOW - 1);
+		uint64_t window_last = at | (step - 1);
 		struct wherry_span window = { at,
 			(window_last < last ? window_last : last) - at + 1 };
 

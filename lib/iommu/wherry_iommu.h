@@ -44,6 +44,7 @@ struct wherry_domain_caps {
 	enum wherry_dirty dirty;          /**< how device writes are known */
 	enum wherry_unmap_how exact_by;   /**< how an exact unmap is done */
 	enum wherry_regrain regrain;      /**< when the granule may change */
+	bool write_only;                  /**< false: WHERRY_DMA_WRITE may imply READ */
 	const char *reason;               /**< why no better, for people; never NULL */
 };
 
@@ -56,7 +57,7 @@ enum wherry_unmap_mode {
 };
 
 /**
- * Open "soft:format=vtdss,iotlb=64", "iommufd", "type1", or "auto": iommufd, else
+ * Open "soft:format=amdv1,iotlb=64", "iommufd", "type1", or "auto": iommufd, else
  * type1. A backend's own page in doc/ lists its options.
  *
  * @retval -ENODEV not on this machine, or no backend has this name

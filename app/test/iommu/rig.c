@@ -15,6 +15,10 @@ const char *const backends[] = {
 	"soft:width=57,iotlb=1024,units=2",
 	"soft:leaf=2m",
 	"soft:leaf=1g,units=3",
+	"soft:format=amdv1",
+	"soft:format=amdv1,width=39,units=2",
+	"soft:format=arm64s1,iotlb=1",
+	"soft:format=arm64s1,leaf=16g",
 	NULL,
 };
 

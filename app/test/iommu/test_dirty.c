@@ -252,8 +252,12 @@ TEST_EACH(domain_dirty_bitmap_may_have_any_page, backends, spec)
 	rig_close(&r);
 }
 
+static const char *const grains[] = { "soft", "soft:leaf=2m", "soft:leaf=1g,units=2",
+	"soft:format=amdv1,leaf=8k", "soft:format=amdv1,leaf=1m", "soft:format=amdv1,leaf=256g",
+	"soft:format=arm64s1,leaf=2m", "soft:format=arm64s1,leaf=16g,units=2", NULL };
+
 /* All of the rig's memory, so that the largest leaves are used. */
-TEST_EACH(domain_dirty_bit_stands_for_a_granule_at_most, backends, spec)
+TEST_EACH(domain_dirty_bit_stands_for_a_granule_at_most, grains, spec)
 {
 	struct wherry_span span, part;
 	struct wherry_bitmap *bm;

@@ -57,7 +57,7 @@ TEST_EACH(domain_map_keeps_devices_to_the_protection, backends, spec)
 	CHECK_EQ(rig_read(&r, 0, readable.iova, &byte, 1), 0);
 	CHECK_EQ(rig_poke(&r, 0, readable.iova, 1), -EFAULT);
 	CHECK_EQ(rig_poke(&r, 0, writable.iova, 1), 0);
-	CHECK_EQ(rig_read(&r, 0, writable.iova, &byte, 1), -EFAULT);
+	CHECK_EQ(rig_read(&r, 0, writable.iova, &byte, 1), r.caps.write_only ? -EFAULT : 0);
 	rig_close(&r);
 }
 

@@ -10,7 +10,8 @@
 
 #define MAX_IOTLB 65536u
 
-static const struct soft_format *const formats[] = { &soft_format_vtdss };
+static const struct soft_format *const formats[] = { &soft_format_vtdss, &soft_format_amdv1,
+	&soft_format_arm64s1 };
 
 static int
 parse_format(const char *value, struct soft_options *opts)
@@ -49,22 +50,19 @@ parse_width(const char *value, struct soft_options *opts)
 										      : rc;
 }
 
-/* The largest leaf; all smaller ones are used too. */
+/* The largest leaf; all smaller ones are used too. A number, then k, m or g. */
 static int
 parse_leaf(const char *value, struct soft_options *opts)
 {
-	static const struct {
-		const char *name;
-		unsigned int shift;
-	} sizes[] = { { "4k", 12 }, { "2m", 21 }, { "1g", 30 } };
+	static const char units[] = "kmg";
+	size_t digits = strspn(value, "0123456789");
+	const char *unit = value[digits] == '\0' ? NULL : strchr(units, value[digits]);
+	unsigned long n = strtoul(value, NULL, 10);
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		if (strcmp(sizes[i].name, value) != 0)
-			continue;
-		opts->leaves = (UINT64_C(2) << sizes[i].shift) - 1;
-		return 0;
-	}
-	return -EINVAL;
+	if (digits == 0 || digits > 3 || unit == NULL || value[digits + 1] != '\0' || !is_pow2(n))
+		return -EINVAL;
+	opts->largest = (uint64_t)n << (10 * (unit - units + 1));
+	return 0;
 }
 
 static int
@@ -103,34 +101,55 @@ parse_one(const char *name, const char *value, struct soft_options *opts)
 	return -EINVAL;
 }
 
-int
-soft_options_parse(const char *text, struct soft_options *ret_opts)
+/* What takes more than one option to tell. */
+static int
+settle(struct soft_options *opts)
 {
-	struct soft_options opts = {
-		.format = &soft_format_vtdss, .leaves = PT_PAGE, .iotlb = 64, .units = 1
-	};
-	char *copy, *rest, *name;
+	if ((opts->format->page_sizes & opts->largest) == 0) {
+		LOG_ERR("format %s has no leaf of %llu bytes", opts->format->name,
+			(unsigned long long)opts->largest);
+		return -EINVAL;
+	}
+	opts->leaves = opts->format->page_sizes & (opts->largest | (opts->largest - 1));
+	if (opts->width == 0)
+		opts->width = opts->format->width;
+	return 0;
+}
+
+static int
+parse_all(char *rest, struct soft_options *opts)
+{
+	char *name, *value;
 	int rc = 0;
 
-	copy = rest = wherry_fault("soft.options") ? NULL : strdup(text);
-	if (copy == NULL)
-		return -ENOMEM;
-	while (rc == 0 && *text != '\0' && (name = strsep(&rest, ",")) != NULL) {
-		char *value = strchr(name, '=');
-
+	while (rc == 0 && (name = strsep(&rest, ",")) != NULL) {
+		value = strchr(name, '=');
 		if (value != NULL)
 			*value++ = '\0';
-		rc = parse_one(name, value, &opts);
+		rc = parse_one(name, value, opts);
 		if (rc != 0)
 			LOG_ERR("option %s=%s is unknown or out of range", name,
 				value != NULL ? value : "");
 	}
+	return rc;
+}
+
+int
+soft_options_parse(const char *text, struct soft_options *ret_opts)
+{
+	struct soft_options opts = {
+		.format = &soft_format_vtdss, .largest = PT_PAGE, .iotlb = 64, .units = 1
+	};
+	char *copy = wherry_fault("soft.options") ? NULL : strdup(text);
+	int rc;
+
+	if (copy == NULL)
+		return -ENOMEM;
+	rc = *text == '\0' ? 0 : parse_all(copy, &opts);
 	free(copy);
-	if (rc != 0)
-		return rc;
-	opts.leaves &= opts.format->page_sizes;
-	if (opts.width == 0)
-		opts.width = opts.format->width;
-	*ret_opts = opts;
-	return 0;
+	if (rc == 0)
+		rc = settle(&opts);
+	if (rc == 0)
+		*ret_opts = opts;
+	return rc;
 }

@@ -70,7 +70,9 @@ descend(struct soft_pt *pt, uint64_t iova, unsigned int to_level)
 			child = alloc_table();
 			if (child == NULL)
 				return NULL;
-			publish(entry, (uint64_t)(uintptr_t)child | pt->fmt->table);
+			publish(entry,
+				(uint64_t)(uintptr_t)child | pt->fmt->table |
+					pt->fmt->table_level * level);
 		}
 		table = child;
 	}
@@ -98,16 +100,14 @@ map_in_table(struct soft_pt *pt, struct wherry_span span, uint64_t paddr, unsign
 {
 	unsigned int shift = leaf_shift_for(pt, span, paddr);
 	unsigned int level = (shift - PT_PAGE_SHIFT) / PT_INDEX_BITS;
-	unsigned int replicas = 1u << (shift - soft_level_shift(level));
+	uint64_t entry_size = UINT64_C(1) << soft_level_shift(level);
 	unsigned int i = soft_index(span.iova, level);
 	uint64_t size = UINT64_C(1) << shift, done = 0;
 	uint64_t *table = descend(pt, span.iova, level);
 
 	while (table != NULL && i < PT_ENTRIES && leaf_shift_for(pt, span, paddr) == shift) {
-		uint64_t leaf = pt->fmt->make_leaf(paddr, prot, shift);
-
-		for (unsigned int r = 0; r < replicas; r++)
-			publish(&table[i++], leaf);
+		for (uint64_t at = 0; at < size; at += entry_size)
+			publish(&table[i++], pt->fmt->make_leaf(paddr + at, prot, shift));
 		done += size;
 		paddr += size;
 		span.iova += size;

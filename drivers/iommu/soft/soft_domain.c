@@ -115,6 +115,7 @@ get_caps(void *be, struct wherry_domain_caps *ret_caps)
 		.dirty = WHERRY_DIRTY_TRACKED,
 		.exact_by = WHERRY_UNMAP_BY_FENCE,
 		.regrain = WHERRY_REGRAIN_NEVER,
+		.write_only = dom->opts.format->write_only,
 		.reason = "the soft backend keeps the leaf sizes it was created with",
 	};
 }

@@ -30,6 +30,7 @@
 struct soft_options {
 	const struct soft_format *format;
 	unsigned int width; /* bits of I/O address */
+	uint64_t largest;   /* leaf, in bytes */
 	uint64_t leaves;    /* leaf sizes in use; bit n: 2^n bytes */
 	unsigned int iotlb; /* entries per device, a power of two */
 	unsigned int units;

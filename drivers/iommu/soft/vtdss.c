@@ -21,6 +21,12 @@ make_leaf(uint64_t paddr, unsigned int prot, unsigned int shift)
 		((prot & WHERRY_DMA_WRITE) != 0 ? SS_W : 0) | (shift > PT_PAGE_SHIFT ? SS_PS : 0);
 }
 
+static bool
+is_leaf(uint64_t entry)
+{
+	return (entry & SS_PS) != 0;
+}
+
 static unsigned int
 leaf_shift(uint64_t entry, unsigned int level)
 {
@@ -35,16 +41,18 @@ const struct soft_format soft_format_vtdss = {
 	.page_sizes = UINT64_C(1) << 12 | UINT64_C(1) << 21 | UINT64_C(1) << 30,
 	.address = SS_ADDRESS,
 	.present = SS_R | SS_W,
-	.leaf = { .mask = SS_PS, .value = SS_PS },
+	.write_only = true,
 	.table = SS_R | SS_W,
 	.readable = { .mask = SS_R, .value = SS_R },
 	.writable = { .mask = SS_W, .value = SS_W },
 	.dirty = { .mask = SS_D, .value = SS_D },
 	.accessed = SS_A,
+	.table_accessed = SS_A,
 	.to_dirty = { .set = SS_D },
 	.to_clean = { .clear = SS_D },
 	.to_fenced = { .clear = SS_W | SS_D },
 	.to_writable = { .set = SS_W },
+	.is_leaf = is_leaf,
 	.make_leaf = make_leaf,
 	.leaf_shift = leaf_shift,
 };

@@ -11,21 +11,30 @@
 #include "soft_hooks_priv.h"
 #include "soft_priv.h"
 
+enum use { AS_TABLE, TO_READ, TO_WRITE };
+
 /* What hardware makes of an entry it uses. */
 static uint64_t
-used(const struct soft_format *fmt, uint64_t entry, bool leaf_write)
+used(const struct soft_format *fmt, uint64_t entry, enum use use)
 {
-	entry |= fmt->accessed;
-	return leaf_write ? soft_changed(fmt->to_dirty, entry) : entry;
+	entry |= use == AS_TABLE ? fmt->table_accessed : fmt->accessed;
+	return use == TO_WRITE ? soft_changed(fmt->to_dirty, entry) : entry;
+}
+
+/* With tracking off D means nothing; dirty_start cleans and invalidates everything. */
+static bool
+marks(const struct soft_unit *unit)
+{
+	return unit->pt.fmt->marks_always || __atomic_load_n(&unit->tracking, __ATOMIC_RELAXED);
 }
 
 /* False: the entry has changed since it was read. */
 static bool
-mark_used(const struct soft_unit *unit, uint64_t *slot, uint64_t *entry, bool leaf_write)
+mark_used(const struct soft_unit *unit, uint64_t *slot, uint64_t *entry, enum use use)
 {
-	uint64_t next = used(unit->pt.fmt, *entry, leaf_write), seen = *entry;
+	uint64_t next = used(unit->pt.fmt, *entry, use), seen = *entry;
 
-	if (next == seen || !__atomic_load_n(&unit->tracking, __ATOMIC_RELAXED))
+	if (next == seen || !marks(unit))
 		return true;
 	if (!__atomic_compare_exchange_n(
 		    slot, &seen, next, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
@@ -53,12 +62,10 @@ cached_form(
 	const struct soft_format *fmt = unit->pt.fmt;
 	uint64_t within = (UINT64_C(1) << fmt->leaf_shift(entry, level)) - 1;
 	uint64_t page = ((entry & fmt->address & ~within) | (iova & within)) & IOTLB_PAGE_MASK;
-	bool tracking = __atomic_load_n(&unit->tracking, __ATOMIC_RELAXED);
 
-	/* with tracking off D means nothing; dirty_start invalidates all of these */
 	return page | (soft_is(fmt->readable, entry) ? IOTLB_READ : 0) |
 		(soft_is(fmt->writable, entry) ? IOTLB_WRITE : 0) |
-		(!tracking || write || soft_is(fmt->dirty, entry) ? IOTLB_DIRTY : 0);
+		(!marks(unit) || write || soft_is(fmt->dirty, entry) ? IOTLB_DIRTY : 0);
 }
 
 /* One attempt. True: it came to an end, with a page or with *ret_why. */
@@ -72,7 +79,7 @@ try_walk(
 	uint64_t entry = soft_pt_load(slot);
 
 	while (soft_is_table(fmt, entry, level)) {
-		if (!mark_used(unit, slot, &entry, false))
+		if (!mark_used(unit, slot, &entry, AS_TABLE))
 			return false;
 		level--;
 		slot = &soft_pt_table(fmt, entry)[soft_index(iova, level)];
@@ -82,7 +89,7 @@ try_walk(
 	*ret_why = refusal(fmt, entry, write);
 	if (*ret_why != NULL)
 		return true;
-	if (!mark_used(unit, slot, &entry, write))
+	if (!mark_used(unit, slot, &entry, write ? TO_WRITE : TO_READ))
 		return false;
 	*ret_page = cached_form(unit, entry, level, iova, write);
 	return true;
