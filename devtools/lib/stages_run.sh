@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# Stages that run what was built: unit, scripts, sanitizers, valgrind, fuzz, coverage.
+# Stages that run what was built: unit, scripts, sanitizers, valgrind, fuzz, coverage; and the model.
 
 # The programs with unit tests in a build folder; the ones DPDK is needed for may be missing.
 test_programs() { # test_programs FOLDER
@@ -36,6 +36,11 @@ unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it
 stage_unit() {
 	! need_gcc || unit_tests build
 	! need_clang || unit_tests build-clang
+}
+
+# Exhaustive searches need no more runs in a night, but a night has time for larger ones.
+stage_model() {
+	limit=$((${long:+1500} + 600)) tap "unmap_dirty" doc/model/run ${long:+--long}
 }
 
 # What the unit stage skips where the machine has no free hugepages: as root it can have some.
