@@ -82,7 +82,9 @@ main(int argc, char **argv)
 	if (rc != 0)
 		return EXIT_FAILURE;
 	if (rte_eal_init(at == 0 ? 1 : at, argv) < 0) {
-		complain("EAL does not start: %s", strerror(rte_errno));
+		complain("EAL does not start (%s): its own lines above say why; without hugepages "
+			 "it takes --no-huge --no-shconf -m 256",
+			strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
 	rc = server_setup(&server);
