@@ -91,18 +91,31 @@ accept_client(struct mig_control *control)
 	close(fd);
 }
 
+/* Is a client there that watches; due: and whose next report is due? */
+static bool
+is_watched(const struct mig_control *control, bool due, uint64_t now)
+{
+	for (unsigned int i = 0; i < MIG_CLIENTS_MAX; i++) {
+		const struct mig_client *c = &control->clients[i];
+
+		if (c->fd >= 0 && c->watch_ns != 0 && (!due || now >= c->watch_due))
+			return true;
+	}
+	return false;
+}
+
 /* Rates need harvests: tracking is on while somebody watches a process that serves. */
 static void
-follow_watchers(struct mig_control *control, bool wanted)
+follow_watchers(struct mig_control *control)
 {
 	struct wherry_status st;
-	bool fresh;
+	bool wanted, fresh;
 
 	wherry_agent_get_status(control->agent, &st);
-	wanted = wanted && st.state <= WHERRY_STATE_FINAL;
-	if (wanted && !control->tracking)
+	wanted = is_watched(control, false, 0) && st.state <= WHERRY_STATE_FINAL;
+	if (wanted && !control->tracking) {
 		control->tracking = mig_agent_tracker_get(control->agent, &fresh) == 0;
-	else if (!wanted && control->tracking) {
+	} else if (!wanted && control->tracking) {
 		mig_agent_tracker_put(control->agent);
 		control->tracking = false;
 	}
@@ -111,18 +124,8 @@ follow_watchers(struct mig_control *control, bool wanted)
 static void
 harvest_if_due(struct mig_control *control, uint64_t now)
 {
-	bool due = false, watched = false;
-
-	for (unsigned int i = 0; i < MIG_CLIENTS_MAX; i++) {
-		const struct mig_client *c = &control->clients[i];
-
-		if (c->fd < 0 || c->watch_ns == 0)
-			continue;
-		watched = true;
-		due = due || now >= c->watch_due;
-	}
-	follow_watchers(control, watched);
-	if (due && control->tracking && wherry_tracker_harvest(control->agent->tracker) != 0)
+	if (is_watched(control, true, now) && control->tracking &&
+		wherry_tracker_harvest(control->agent->tracker) != 0)
 		LOG_WARN("dirty pages could not be asked for");
 }
 
@@ -133,6 +136,7 @@ update_clients(struct mig_control *control)
 	uint64_t now = mig_now();
 	bool waiting = false;
 
+	follow_watchers(control);
 	harvest_if_due(control, now);
 	for (unsigned int i = 0; i < MIG_CLIENTS_MAX; i++) {
 		struct mig_client *c = &control->clients[i];
@@ -145,6 +149,7 @@ update_clients(struct mig_control *control)
 		else
 			waiting = true;
 	}
+	follow_watchers(control); /* the last one may have gone */
 	return waiting;
 }
 

@@ -17,7 +17,7 @@ struct proxy {
 	int listen_fd, fd[2]; /* fd[0]: source, fd[1]: destination */
 	int quit[2];          /* a pipe */
 	struct wherry_decoder *dec[2];
-	unsigned int passed[2], matched;
+	unsigned int matched;
 	bool struck, over;
 	pthread_t thread;
 };
@@ -70,7 +70,7 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 
 	memcpy(bytes, rec->payload - WHERRY_STREAM_HEADER, len);
 	if (is_meant(p, back, rec)) {
-		p->struck = true;
+		__atomic_store_n(&p->struck, true, __ATOMIC_RELEASE); /* for proxy_struck */
 		p->over = p->plan.kind == PROXY_CLOSE || p->plan.kind == PROXY_CUT;
 		if (p->plan.kind == PROXY_CORRUPT)
 			bytes[test_random() % len] ^= 0x10;
@@ -81,7 +81,6 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 	}
 	if (p->plan.kind != PROXY_SILENT || !p->struck)
 		write_all(to, bytes, len);
-	p->passed[back]++;
 	free(bytes);
 }
 
@@ -172,13 +171,7 @@ proxy_create(const char *path, const char *dest_path, const struct proxy_plan *p
 bool
 proxy_struck(const struct proxy *p)
 {
-	return p->struck;
-}
-
-unsigned int
-proxy_passed(const struct proxy *p, bool back)
-{
-	return p->passed[back];
+	return __atomic_load_n(&p->struck, __ATOMIC_ACQUIRE);
 }
 
 void

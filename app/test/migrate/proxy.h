@@ -34,8 +34,6 @@ struct proxy;
 struct proxy *proxy_create(const char *path, const char *dest_path, const struct proxy_plan *plan);
 /* Has it done it? */
 bool proxy_struck(const struct proxy *proxy);
-/* Records of each direction passed so far. */
-unsigned int proxy_passed(const struct proxy *proxy, bool back);
 void proxy_destroy(struct proxy *proxy);
 
 #endif /* PROXY_H */
