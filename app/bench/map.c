@@ -80,7 +80,8 @@ map_setup(void **ret_ctx)
 struct kind {
 	unsigned int domain;
 	uint64_t len;
-	bool exact;              /* unmapped as such, with tracking on */
+	bool dirty; /* unmapped with dirty bits, in this mode */
+	enum wherry_unmap_mode mode;
 	const char *map, *unmap; /* metrics; NULL: not reported */
 };
 
@@ -90,11 +91,13 @@ struct cost {
 };
 
 static int
-unmap_by(struct mapping *m, struct wherry_domain *dom, struct wherry_span span, bool exact)
+unmap_by(struct mapping *m, const struct kind *kind, struct wherry_span span)
 {
-	if (!exact)
+	struct wherry_domain *dom = m->dom[kind->domain];
+
+	if (!kind->dirty)
 		return wherry_domain_unmap(dom, span);
-	return wherry_domain_unmap_dirty(dom, span, WHERRY_UNMAP_EXACT, m->found);
+	return wherry_domain_unmap_dirty(dom, span, kind->mode, m->found);
 }
 
 static int
@@ -111,7 +114,7 @@ map_rounds(struct mapping *m, struct kind kind, struct cost *ret_cost)
 		rc = wherry_domain_map(dom, m->memory, WHERRY_DMA_WRITE, &span);
 		mapped = bench_now_ns();
 		if (rc == 0)
-			rc = unmap_by(m, dom, span, kind.exact);
+			rc = unmap_by(m, &kind, span);
 		cost.map += mapped - start;
 		cost.unmap += bench_now_ns() - mapped;
 	}
@@ -147,7 +150,7 @@ measure_kind(struct mapping *m, const struct kind *kind, struct bench_result *re
 {
 	struct wherry_domain *dom = m->dom[kind->domain];
 	struct cost cost;
-	int rc = kind->exact ? wherry_domain_dirty_start(dom) : 0;
+	int rc = kind->dirty ? wherry_domain_dirty_start(dom) : 0;
 
 	if (rc == 0)
 		rc = map_rounds(m, *kind, &cost);
@@ -164,12 +167,14 @@ static int
 map_run(void *ctx, struct bench_result *result)
 {
 	static const struct kind kinds[] = {
-		{ GREAT, PAGE, false, "map_4K", "unmap_4K" },
-		{ GREAT, PAGE, true, NULL, "unmap_4K_exact" },
-		{ GREAT, 2 * MIB, false, "map_2M", "unmap_2M" },
-		{ GREAT, GIB, false, "map_1G", "unmap_1G" },
-		{ SMALL, 2 * MIB, false, "map_2M_as_4K", "unmap_2M_as_4K" },
-		{ SMALL, 2 * MIB, true, NULL, "unmap_2M_as_4K_exact" },
+		{ GREAT, PAGE, false, 0, "map_4K", "unmap_4K" },
+		{ GREAT, PAGE, true, WHERRY_UNMAP_EXACT, NULL, "unmap_4K_exact" },
+		{ GREAT, 2 * MIB, false, 0, "map_2M", "unmap_2M" },
+		{ GREAT, GIB, false, 0, "map_1G", "unmap_1G" },
+		{ SMALL, 2 * MIB, false, 0, "map_2M_as_4K", "unmap_2M_as_4K" },
+		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_SNAPSHOT, NULL, "unmap_2M_as_4K_snapshot" },
+		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_SEED, NULL, "unmap_2M_as_4K_seed" },
+		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_EXACT, NULL, "unmap_2M_as_4K_exact" },
 	};
 	uint64_t ns;
 	int rc = kernel_rounds(&ns);
