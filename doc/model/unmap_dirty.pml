@@ -18,6 +18,7 @@
  *   DRAINS an invalidation waits for the DMA in flight: BEFORE it forgets what is
  *          cached, AFTER it, both (3, as drivers/iommu/soft/drain.c does) or never (0).
  *   PARK   the devices are stopped before the unmap is called, and stay so.
+ *   TAKE   0: EXACT with a fence that drops the D it replaces.
  *   REREAD 0: EXACT without the second look at D.
  *   DISW   the dirty bit is the write permission (ARM64: AP[2]), so that a late D has
  *          nowhere to go once the entry is fenced.
@@ -42,6 +43,9 @@
 #endif
 #ifndef PARK
 #define PARK 0
+#endif
+#ifndef TAKE
+#define TAKE 1
 #endif
 #ifndef REREAD
 #define REREAD 1
@@ -321,7 +325,7 @@ inline read_dirty()
 inline fence()
 {
 	d_step {
-		found = pte.dirty;
+		found = pte.dirty && TAKE;
 		pte.writable = false;
 		pte.dirty = false;
 		pte.age++;
