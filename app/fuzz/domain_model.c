@@ -282,7 +282,7 @@ static void
 model_init(struct fuzz_input *in, struct model *m)
 {
 	static const char *const specs[] = { "soft", "soft:iotlb=1,width=39",
-		"soft:units=2,width=57,leaf=1g", "soft:format=amdv1,units=2",
+		"soft:units=2,width=57,leaf=1g", "soft:format=amdv1,units=2,dbit=late",
 		"soft:format=arm64s1" };
 	static const char *const names[] = { "soft:a", "soft:b" };
 

@@ -69,6 +69,7 @@ exact_name(enum wherry_unmap_how how)
 {
 	return how == WHERRY_UNMAP_BY_FENCE      ? "by write protection"
 		: how == WHERRY_UNMAP_BY_CONTENT ? "by content"
+		: how == WHERRY_UNMAP_BY_NOTHING ? "refused"
 						 : "by assuming all dirty";
 }
 

@@ -31,8 +31,13 @@ struct wherry_bitmap; /* <wherry_bitmap.h> */
 
 /** Device writes are: unknown; "all that is mapped"; one hardware bit per granule. */
 enum wherry_dirty { WHERRY_DIRTY_NONE, WHERRY_DIRTY_PERPETUAL, WHERRY_DIRTY_TRACKED };
-/** WHERRY_UNMAP_EXACT works by write protection, by content, or as ASSUME. */
-enum wherry_unmap_how { WHERRY_UNMAP_BY_FENCE, WHERRY_UNMAP_BY_CONTENT, WHERRY_UNMAP_BY_ASSUMING };
+/** WHERRY_UNMAP_EXACT works by write protection, by content, as ASSUME; not at all. */
+enum wherry_unmap_how {
+	WHERRY_UNMAP_BY_FENCE,
+	WHERRY_UNMAP_BY_CONTENT,
+	WHERRY_UNMAP_BY_ASSUMING,
+	WHERRY_UNMAP_BY_NOTHING, /**< -EOPNOTSUPP; reason says why */
+};
 /** The granule can change: never; while every device is stopped. */
 enum wherry_regrain { WHERRY_REGRAIN_NEVER, WHERRY_REGRAIN_STOPPED };
 /** What a domain can do. Attaching a device may narrow it: ask again then. */

@@ -408,7 +408,8 @@ stress_round(struct stress *s, struct wherry_bitmap *bm, enum wherry_unmap_mode 
 	return differ;
 }
 
-static const char *const stressed[] = { "soft", "soft:iotlb=1", "soft:units=2", NULL };
+static const char *const stressed[] = { "soft:iotlb=1", "soft:units=2,dbit=late",
+	"soft:format=amdv1,leaf=16k", "soft:format=arm64s1,leaf=64k", NULL };
 
 TEST_EACH(soft_exact_unmap_loses_nothing_under_stress, stressed, spec)
 {

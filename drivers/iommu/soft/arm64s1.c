@@ -66,6 +66,7 @@ const struct soft_format soft_format_arm64s1 = {
 	.page_sizes = S1_BLOCKS | S1_BLOCKS << S1_CONTIGUOUS_BITS,
 	.address = S1_ADDRESS,
 	.present = S1_VALID,
+	.no_late = "SMMUv3 IHI 0070, 3.13.3: a write needs the page writable-dirty first",
 	.marks_always = true,
 	.table = S1_VALID | S1_TABLE,
 	.readable = { .mask = S1_VALID, .value = S1_VALID },

@@ -19,8 +19,8 @@ count(uint64_t *counter)
 	__atomic_store_n(counter, n + 1, __ATOMIC_RELAXED);
 }
 
-static int
-refuse(struct soft_device *dev, struct soft_shard *shard, struct wherry_soft_fault fault)
+int
+soft_refuse(struct soft_device *dev, struct soft_shard *shard, struct wherry_soft_fault fault)
 {
 	count(&shard->faults);
 	soft_fault_queue_put(&dev->faults, &fault);
@@ -28,16 +28,16 @@ refuse(struct soft_device *dev, struct soft_shard *shard, struct wherry_soft_fau
 }
 
 static int
-translate(struct soft_device *dev, struct soft_shard *shard, uint64_t iova, bool write,
-	uint64_t *ret_page)
+translate(struct soft_device *dev, struct soft_unit *unit, struct soft_shard *shard, uint64_t iova,
+	bool write, uint64_t *ret_page)
 {
-	struct soft_unit *unit = __atomic_load_n(&dev->unit, __ATOMIC_ACQUIRE); /* attach */
-	uint64_t needed = write ? IOTLB_WRITE | IOTLB_DIRTY : IOTLB_READ;
+	uint64_t needed;
 	const char *why;
 
 	if (unit == NULL)
-		return refuse(dev, shard,
+		return soft_refuse(dev, shard,
 			(struct wherry_soft_fault){ iova, write, "the device is not attached" });
+	needed = write ? soft_write_needs(unit) : IOTLB_READ;
 	if (soft_iotlb_find(dev->iotlb, iova, ret_page) && (*ret_page & needed) == needed) {
 		count(&shard->hits);
 		return 0;
@@ -45,9 +45,20 @@ translate(struct soft_device *dev, struct soft_shard *shard, uint64_t iova, bool
 	count(&shard->walks);
 	why = soft_walk(unit, dev, iova, write, ret_page);
 	if (why != NULL)
-		return refuse(dev, shard, (struct wherry_soft_fault){ iova, write, why });
+		return soft_refuse(dev, shard, (struct wherry_soft_fault){ iova, write, why });
 	soft_iotlb_fill(dev->iotlb, iova, *ret_page, shard->walks);
 	return 0;
+}
+
+/* A write that went through a clean entry; only with dbit=late there are any. */
+static void
+mark_late(struct soft_device *dev, const struct soft_unit *unit, struct soft_shard *shard,
+	uint64_t iova)
+{
+	uint64_t page;
+
+	if (soft_walk_mark_late(unit, iova, &page) == SOFT_MARK_DONE)
+		soft_iotlb_fill(dev->iotlb, iova, page, shard->walks);
 }
 
 /* The largest single access that is aligned at memory and not longer than len. */
@@ -141,26 +152,36 @@ move(uint8_t *memory, struct transfer *t, size_t len)
 	}
 }
 
+void
+soft_store(uint8_t *memory, const uint8_t *from, size_t len)
+{
+	move(memory, &(struct transfer){ .from = from }, len);
+}
+
 static int
 transfer(struct wherry_device *handle, uint64_t iova, struct transfer t, size_t len)
 {
 	struct soft_device *dev = wherry_device_driver_half(handle, &wherry_iommu_soft);
 	struct soft_section section;
+	struct soft_unit *unit;
 	uint64_t page;
 	int rc = 0;
 
 	if (dev == NULL)
 		return -EFAULT;
 	section = soft_section_enter(dev);
+	unit = __atomic_load_n(&dev->unit, __ATOMIC_ACQUIRE); /* pairs with attach */
 	while (len > 0) {
 		uint64_t offset = iova & (PT_PAGE - 1);
 		size_t n = len < PT_PAGE - offset ? len : (size_t)(PT_PAGE - offset);
 
-		rc = translate(dev, section.shard, iova, t.from != NULL, &page);
+		rc = translate(dev, unit, section.shard, iova, t.from != NULL, &page);
 		if (rc != 0)
 			break;
 		soft_hook(SOFT_TRANSLATED);
 		move((uint8_t *)(uintptr_t)((page & IOTLB_PAGE_MASK) | offset), &t, n);
+		if (t.from != NULL && (page & IOTLB_DIRTY) == 0)
+			mark_late(dev, unit, section.shard, iova);
 		iova += n; /* cannot wrap: the top of the space is beyond every width */
 		len -= n;
 	}

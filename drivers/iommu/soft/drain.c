@@ -77,6 +77,7 @@ soft_drain(struct soft_device *dev)
 
 	__atomic_store_n(&dev->phase, old ^ 1, __ATOMIC_SEQ_CST);
 	soft_hook(SOFT_DRAINING);
+	soft_event(dev, WHERRY_SOFT_WAITING);
 	for (unsigned int i = 0; i < SOFT_SHARDS; i++)
 		for (unsigned int round = 0;
 			__atomic_load_n(&dev->shards[i].active[old], __ATOMIC_SEQ_CST) != 0;

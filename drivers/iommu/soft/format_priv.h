@@ -40,6 +40,7 @@ struct soft_format {
 	uint64_t page_sizes;  /* leaves; bit n: 2^n bytes */
 	uint64_t address;     /* where an entry keeps an address */
 	uint64_t present;     /* any of these: an entry is in use */
+	const char *no_late;  /* the section by which D is never set afterwards; NULL: it can be */
 	bool write_only;      /* an entry can be writable and not readable */
 	bool marks_always;    /* A and D are set also while nobody tracks */
 	uint64_t table;       /* what an entry that names a table has set ... */

@@ -81,6 +81,22 @@ parse_units(const char *value, struct soft_options *opts)
 	return rc == 0 && (opts->units == 0 || opts->units > SOFT_MAX_UNITS) ? -EINVAL : rc;
 }
 
+static int
+parse_dbit(const char *value, struct soft_options *opts)
+{
+	static const char *const names[] = {
+		[SOFT_CHECKED] = "checked", [SOFT_LATE] = "late", [SOFT_STALE] = "stale"
+	};
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], value) != 0)
+			continue;
+		opts->dbit = (enum soft_dbit)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static const struct {
 	const char *name;
 	int (*parse)(const char *value, struct soft_options *opts);
@@ -90,6 +106,7 @@ static const struct {
 	{ "leaf", parse_leaf },
 	{ "iotlb", parse_iotlb },
 	{ "units", parse_units },
+	{ "dbit", parse_dbit },
 };
 
 static int
@@ -108,6 +125,11 @@ settle(struct soft_options *opts)
 	if ((opts->format->page_sizes & opts->largest) == 0) {
 		LOG_ERR("format %s has no leaf of %llu bytes", opts->format->name,
 			(unsigned long long)opts->largest);
+		return -EINVAL;
+	}
+	if (opts->dbit == SOFT_LATE && opts->format->no_late != NULL) {
+		LOG_ERR("format %s excludes dbit=late (%s)", opts->format->name,
+			opts->format->no_late);
 		return -EINVAL;
 	}
 	opts->leaves = opts->format->page_sizes & (opts->largest | (opts->largest - 1));

@@ -91,7 +91,7 @@ soft_device_attach(void *be, void *device)
 	if (dev->iotlb == NULL)
 		return -ENOMEM;
 	LIST_INSERT_HEAD(&unit->devices, dev, link);
-	__atomic_store_n(&dev->unit, unit, __ATOMIC_RELEASE); /* pairs with translate() */
+	__atomic_store_n(&dev->unit, unit, __ATOMIC_RELEASE); /* pairs with transfer() */
 	return 0;
 }
 

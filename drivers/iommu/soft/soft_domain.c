@@ -39,6 +39,7 @@ init_units(struct soft_domain *dom)
 		struct soft_unit *unit = &dom->units[dom->n_units];
 
 		LIST_INIT(&unit->devices);
+		unit->dbit = opts->dbit;
 		rc = soft_pt_init(&unit->pt, opts->format, opts->width, opts->leaves);
 		if (rc != 0)
 			goto fini_units;
@@ -104,6 +105,7 @@ get_caps(void *be, struct wherry_domain_caps *ret_caps)
 {
 	struct soft_domain *dom = be;
 	uint64_t end = UINT64_C(1) << narrowest(dom);
+	bool stale = dom->opts.dbit == SOFT_STALE;
 
 	dom->usable[0] = (struct wherry_span){ 0, end < MSI_FIRST ? end : MSI_FIRST };
 	dom->usable[1] = (struct wherry_span){ MSI_LAST + 1, end - MSI_LAST - 1 };
@@ -113,10 +115,11 @@ get_caps(void *be, struct wherry_domain_caps *ret_caps)
 		.usable = dom->usable,
 		.n_usable = end > MSI_LAST + 1 ? 2 : 1,
 		.dirty = WHERRY_DIRTY_TRACKED,
-		.exact_by = WHERRY_UNMAP_BY_FENCE,
+		.exact_by = stale ? WHERRY_UNMAP_BY_NOTHING : WHERRY_UNMAP_BY_FENCE,
 		.regrain = WHERRY_REGRAIN_NEVER,
 		.write_only = dom->opts.format->write_only,
-		.reason = "the soft backend keeps the leaf sizes it was created with",
+		.reason = stale ? "dbit=stale: a write may pass a fence it has not seen, unnoticed"
+				: "the soft backend keeps the leaf sizes it was created with",
 	};
 }
 
@@ -179,8 +182,14 @@ clear:
 static void
 unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
+	struct soft_domain *dom = be;
+	const struct soft_device *dev;
+
 	soft_hook(SOFT_UNMAPPING);
-	clear_span(be, span, sink);
+	for (unsigned int i = 0; i < dom->n_units; i++)
+		LIST_FOREACH(dev, &dom->units[i].devices, link)
+			soft_event(dev, WHERRY_SOFT_UNMAPPING);
+	clear_span(dom, span, sink);
 }
 
 /*

@@ -26,6 +26,9 @@
 #define SOFT_SHARDS 8u
 #define SOFT_FAULTS 64u
 
+/* How devices set D; walk.c. */
+enum soft_dbit { SOFT_CHECKED, SOFT_LATE, SOFT_STALE };
+
 /* What stands behind the colon of "soft:". */
 struct soft_options {
 	const struct soft_format *format;
@@ -34,12 +37,14 @@ struct soft_options {
 	uint64_t leaves;    /* leaf sizes in use; bit n: 2^n bytes */
 	unsigned int iotlb; /* entries per device, a power of two */
 	unsigned int units;
+	enum soft_dbit dbit;
 };
 
 int soft_options_parse(const char *text, struct soft_options *ret_opts);
 
 struct soft_unit {
 	struct soft_pt pt;
+	enum soft_dbit dbit;
 	bool tracking;                    /* walkers set A and D; atomic, written under lock */
 	LIST_HEAD(, soft_device) devices; /* under the domain's lock */
 };
@@ -83,6 +88,8 @@ struct soft_device {
 	unsigned int width;       /* bits of I/O address the device can drive */
 	uint64_t invalidations;
 	struct soft_fault_queue faults;
+	wherry_soft_event_fn on_event; /* NULL: nobody asked */
+	void *event_ctx;
 	LIST_ENTRY(soft_device) link; /* under the domain's lock */
 };
 
@@ -97,12 +104,43 @@ void soft_drain(struct soft_device *dev);
 /* Every device of the unit forgets what it knows about the span; no section that knew is left. */
 void soft_invalidate(struct soft_unit *unit, struct wherry_span span);
 
+/* Tell whoever asked that this moment has come. */
+void soft_event(const struct soft_device *dev, enum wherry_soft_event event);
+
+/* Where a walk has ended; entry is as it was read. */
+struct soft_leaf {
+	uint64_t *slot, entry;
+	unsigned int level;
+};
+
+/* What came of setting A and D. AGAIN: the entry changed, walk again. LOST: it stands nowhere. */
+enum soft_mark { SOFT_MARK_DONE, SOFT_MARK_AGAIN, SOFT_MARK_LOST };
+
 /*
  * Walk the table as the device does, setting A and D. NULL, or why not. On
  * success *ret_page is the 4K page in soft_iotlb's form.
  */
 const char *soft_walk(struct soft_unit *unit, struct soft_device *dev, uint64_t iova, bool write,
 	uint64_t *ret_page);
+/* Its two halves. ret_page is written unless the answer is AGAIN. */
+const char *soft_walk_find(const struct soft_unit *unit, const struct soft_device *dev,
+	uint64_t iova, bool write, struct soft_leaf *ret_leaf);
+enum soft_mark soft_walk_mark(const struct soft_unit *unit, uint64_t iova, bool write,
+	struct soft_leaf *leaf, uint64_t *ret_page);
+/* dbit=late: the data has landed. DONE or LOST. */
+enum soft_mark soft_walk_mark_late(const struct soft_unit *unit, uint64_t iova, uint64_t *ret_page);
+
+/* What a write needs of a cached page. */
+static inline uint64_t
+soft_write_needs(const struct soft_unit *unit)
+{
+	return unit->dbit == SOFT_LATE ? IOTLB_WRITE : IOTLB_WRITE | IOTLB_DIRTY;
+}
+
+/* Record a fault; -EFAULT. */
+int soft_refuse(struct soft_device *dev, struct soft_shard *shard, struct wherry_soft_fault fault);
+/* Data from the device to memory. */
+void soft_store(uint8_t *memory, const uint8_t *from, size_t len);
 
 void soft_fault_queue_init(struct soft_fault_queue *q);
 void soft_fault_queue_put(struct soft_fault_queue *q, const struct wherry_soft_fault *fault);

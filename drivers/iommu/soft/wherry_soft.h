@@ -58,6 +58,46 @@ struct wherry_soft_stats {
 /** Counters since open; racy by a few while DMA goes on. */
 void wherry_soft_get_stats(const struct wherry_device *dev, struct wherry_soft_stats *ret_stats);
 
+/**
+ * Moments of an unmap or a harvest at which a device may do something, so that a
+ * schedule of one's choice can be played, in one thread.
+ */
+enum wherry_soft_event {
+	WHERRY_SOFT_UNMAPPING, /**< bits have been read; entries are about to be cleared */
+	WHERRY_SOFT_WAITING,   /**< entries were changed; now all DMA under way has to end */
+};
+/** Called at each of them, by the thread that unmaps; makes no calls about the domain. */
+typedef void (*wherry_soft_event_fn)(void *ctx, enum wherry_soft_event event);
+/** Ask to be called, or not any more (NULL). Not while the domain is being used. */
+void wherry_soft_on_event(struct wherry_device *dev, wherry_soft_event_fn fn, void *ctx);
+
+/** What a step of a write was. */
+enum wherry_soft_step {
+	WHERRY_SOFT_HIT,     /**< translated by the IOTLB */
+	WHERRY_SOFT_WALK,    /**< translated by the page table, D untouched as yet */
+	WHERRY_SOFT_DIRTIED, /**< D stands in the entry */
+	WHERRY_SOFT_UNNOTED, /**< D was to be set, and stands nowhere: no entry is left for it */
+	WHERRY_SOFT_LANDED,  /**< the data is in memory */
+	WHERRY_SOFT_REFUSED, /**< a fault is recorded, nothing was written */
+	WHERRY_SOFT_OVER,    /**< nothing was left to do */
+};
+/** A write that is made step by step. Until it is over, unmapping waits for it. */
+struct wherry_soft_write;
+/**
+ * Begin to write @p len bytes of @p buf, which stays in place, at @p iova. In which
+ * order the steps come is the domain's option dbit.
+ *
+ * @retval -EINVAL the bytes are none or in more than one page of 4 KiB
+ * @retval -EFAULT the device is not a soft one
+ * @retval -ENOMEM no memory
+ */
+int wherry_soft_write_begin(struct wherry_device *dev, uint64_t iova, const void *buf, size_t len,
+	struct wherry_soft_write **ret_write) WHERRY_MUST_CHECK;
+/** Make one step, and say which. */
+enum wherry_soft_step wherry_soft_write_step(struct wherry_soft_write *write);
+/** Make all that are left, and free it. NULL is fine. */
+void wherry_soft_write_end(struct wherry_soft_write *write);
+
 WHERRY_END_DECLS
 
 #endif /* WHERRY_SOFT_H */
