@@ -412,11 +412,10 @@ pair_create(const struct pair_opts *opts)
 	fill(pair);
 	if (opts->plan.kind != PROXY_NONE)
 		pair->proxy = proxy_create(pair->uri + 5, pair->dest_uri + 5, &opts->plan);
+	pair->writing = opts->writer; /* the agent's thread reads it */
 	source_create(pair);
-	if (opts->writer) {
+	if (opts->writer)
 		CHECK_EQ(pthread_create(&pair->writer, NULL, writer_main, pair), 0);
-		pair->writing = true;
-	}
 	return pair;
 }
 
