@@ -21,7 +21,7 @@ import tempfile
 import time
 
 from load import MIB, Content, Load
-from net import SERVER_IP, Network
+from net import SERVER_IP, Network, isolate
 from server import Server, ServerError
 
 
@@ -201,6 +201,8 @@ def main():
     args = options()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    if (reason := isolate()) is not None:
+        sys.exit(f"devtools/demo: {reason}")
     work = tempfile.mkdtemp(prefix="wherry-demo-")
     demo, problem = None, None
     try:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The network of a demo or test: a bridge, TAP wires for servers, and a client side.
 
-Everything is made inside the network and mount namespaces that devtools/demo (or a
-test) has entered with `unshare --net --mount`. They have no names, so they vanish
-with their last process and nothing has to be taken down.
+Everything is made inside network and mount namespaces that isolate() enters. They have
+no names, so they vanish with their last process and nothing has to be taken down.
 """
 import ctypes
 import os
@@ -15,6 +14,19 @@ SERVER_IP = "10.77.0.2"
 PREFIX = 24
 
 
+def isolate():
+    """Enter namespaces of our own, with an empty /run; the reason why not, or None."""
+    if os.geteuid() != 0:
+        return "not root, and namespaces and TAP devices need it: sudo"
+    if not os.path.exists("/dev/net/tun"):
+        return "no /dev/net/tun: modprobe tun"
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000 | 0x00020000) != 0:  # NEWNET, NEWNS
+        return f"no namespaces of our own: {os.strerror(ctypes.get_errno())}"
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    return None
+
+
 def ip(*words):
     subprocess.run(["ip", *words], check=True)
 
@@ -24,17 +36,10 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def private_run():
-    """Sockets and EAL's files below /run are ours alone, and are gone with us."""
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
-
-
 class Network:
     """Servers on wires w0, w1, ...; the client side behind a link of `mbit` Mbit/s each way."""
 
     def __init__(self, wires=2, mbit=0):
-        private_run()
         ip("link", "set", "lo", "up")
         ip("link", "add", "br0", "type", "bridge", "forward_delay", "0")
         ip("link", "set", "br0", "up")

@@ -22,6 +22,7 @@ struct core {
 	unsigned int burst_us;
 	unsigned int bursts; /* atomic */
 	bool in_burst;       /* atomic */
+	uint64_t burst_end;  /* park_now_ns() after the last one; read when it is parked */
 };
 
 static void
@@ -30,6 +31,7 @@ burst(struct core *c)
 	__atomic_store_n(&c->in_burst, true, __ATOMIC_SEQ_CST);
 	if (c->burst_us != 0)
 		usleep(c->burst_us);
+	c->burst_end = park_now_ns();
 	__atomic_fetch_add(&c->bursts, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&c->in_burst, false, __ATOMIC_SEQ_CST);
 }
@@ -185,7 +187,7 @@ TEST(park_all_times_out_and_says_how_many_are_missing)
 TEST(park_last_burst_is_that_of_the_last_poller)
 {
 	struct core cores[POLLERS] = { [2] = { .burst_us = 30000 } };
-	uint64_t last = 0, before, after;
+	uint64_t last = 0, after;
 	struct park p;
 
 	start_cores(cores, &p);
@@ -193,11 +195,10 @@ TEST(park_last_burst_is_that_of_the_last_poller)
 	wait_for_bursts(cores, 100);
 	while (!__atomic_load_n(&cores[2].in_burst, __ATOMIC_SEQ_CST))
 		sched_yield();
-	usleep(5000); /* it is about 5 ms into its burst, and comes 25 ms from now */
-	before = park_now_ns();
-	CHECK_EQ(park_all(&p, 2000, &last), 0);
+	CHECK_EQ(park_all(&p, 10000, &last), 0);
 	after = park_now_ns();
-	CHECK(last >= before + 10 * MS);
+	for (unsigned int i = 0; i < POLLERS; i++)
+		CHECK(last >= cores[i].burst_end);
 	CHECK(last <= after);
 	end_cores(cores, &p);
 }

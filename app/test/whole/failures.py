@@ -1,4 +1,4 @@
-#!/usr/bin/env -S unshare --net --mount /usr/bin/python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Whole-path failures: real servers, real clients, and somebody dies or lies.
 
@@ -22,11 +22,13 @@ ROOT = os.path.dirname(os.path.abspath(__file__)) + "/../../.."
 sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
 # pylint: disable=wrong-import-position
 from load import MIB, Content, Load
-from net import SERVER_IP, Network
+from net import SERVER_IP, Network, isolate
 from server import Server
-from tap import expect, main
+from tap import expect, main, skip_all
 
 BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
+if (reason := isolate()) is not None:
+    skip_all(reason)
 ARENA = 128
 SMALL = ("--churn-table", "16", "--uploads", "16")
 work = tempfile.mkdtemp(prefix="wherry-failures-")
