@@ -122,7 +122,15 @@ inline walk()
 	}
 }
 
-/* Before the data. Falls through to "done" with t.dirty, or goes back to walk again. */
+inline cache()
+{
+	d_step {
+		assign(iotlb[CACHE], t);
+		printf("engine %d: caches the entry with D %d\n", me, t.dirty)
+	}
+}
+
+/* Before the data. Then t is dirty or, the entry having changed, not present: walk again. */
 inline set_dirty_checked()
 {
 	d_step {
@@ -148,6 +156,7 @@ inline set_dirty_checked()
 	}
 }
 
+/* After the data. Cached is then the entry as it is now, or what was cached before, with D or as it was. */
 inline set_dirty_late()
 {
 	d_step {
@@ -158,8 +167,13 @@ inline set_dirty_late()
 		:: else ->
 			printf("engine %d: finds no entry to set D in\n", me)
 		fi;
-		iotlb[CACHE].dirty = iotlb[CACHE].present
+		assign(t, pte)
 	}
+	if
+	:: t.present -> cache()
+	:: true -> iotlb[CACHE].dirty = iotlb[CACHE].present
+	:: skip
+	fi
 }
 
 inline put_data()
@@ -220,11 +234,7 @@ again:
 	   fi;
 #endif
 	   if
-	   :: true ->
-		d_step {
-			assign(iotlb[CACHE], t);
-			printf("engine %d: caches the entry with D %d\n", me, t.dirty)
-		}
+	   :: true -> cache()
 	   :: skip /* there is no room */
 	   fi;
 translated:
