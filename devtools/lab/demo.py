@@ -192,7 +192,7 @@ def show(result):
     say(f"connections: {result['connections']}, lost: {result['connections_lost']}")
     for line in result["errors"]:
         say(line)
-    if result["blackout_ms"] is not None:
+    if result["blackout_ms"] is not None and result["client_gap_ms"] is not None:
         say(f"blackout {result['blackout_ms']:.1f} ms, worst gap a client saw {result['client_gap_ms']:.1f} ms")
     say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
 
@@ -230,4 +230,7 @@ def main():
     return 0 if result["result"] == "ok" else 1
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except KeyboardInterrupt:  # before there was anything to end
+    sys.exit(130)
