@@ -197,10 +197,18 @@ def show(result):
     say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
 
 
+def interrupt(*_):
+    """Once: what comes while all is being ended must not stop that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main():
     args = options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     if (reason := isolate()) is not None:
         sys.exit(f"devtools/demo: {reason}")
     work = tempfile.mkdtemp(prefix="wherry-demo-")
