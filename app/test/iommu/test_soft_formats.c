@@ -125,6 +125,66 @@ TEST(soft_format_sizes_are_found_again)
 	}
 }
 
+/* The naive answer: the largest size that both addresses and the rest of the span allow. */
+static unsigned int
+largest_that_fits(uint64_t sizes, uint64_t addresses, uint64_t len)
+{
+	unsigned int shift = 63;
+
+	while ((sizes >> shift & 1) == 0 || len >> shift == 0 ||
+		(addresses & ((UINT64_C(1) << shift) - 1)) != 0)
+		shift--;
+	return shift;
+}
+
+static void
+check_leaves(const struct soft_pt *pt, struct wherry_span span, uint64_t paddr)
+{
+	const struct soft_unit unit = { .pt = *pt };
+	const struct soft_device dev = { .width = 64 };
+
+	for (uint64_t at = 0; at < span.len;) {
+		unsigned int want = largest_that_fits(
+			pt->leaves, (span.iova + at) | (paddr + at), span.len - at);
+		uint64_t inside = test_random() & ((UINT64_C(1) << want) - 1);
+		struct soft_leaf leaf;
+		unsigned int shift;
+
+		CHECK(soft_walk_find(&unit, &dev, span.iova + at + inside, true, &leaf) == NULL);
+		shift = pt->fmt->leaf_shift(leaf.entry, leaf.level);
+		CHECK_EQ(shift, want);
+		CHECK_EQ(leaf.entry & pt->fmt->address & ~((UINT64_C(1) << shift) - 1), paddr + at);
+		at += UINT64_C(1) << want;
+	}
+}
+
+TEST(soft_format_map_picks_the_largest_leaves_that_fit)
+{
+	static const struct soft_edit take_away = { .change = { .clear = ~UINT64_C(0) },
+		.prune = true };
+	const struct soft_format *const all[] = { vtdss, amdv1, arm64s1 };
+
+	for (unsigned int i = 0; i < 300; i++) {
+		const struct soft_format *fmt = all[i % 3];
+		uint64_t grain = PT_PAGE << test_random() % 20;
+		struct wherry_span span = { test_random() % (UINT64_C(1) << 40),
+			PT_PAGE * (1 + test_random() % 3000) };
+		uint64_t paddr = round_down(test_random() % (UINT64_C(1) << 46), grain);
+		struct soft_edited edited;
+		struct soft_pt pt;
+
+		span.iova = round_down(span.iova, grain);
+		CHECK_EQ(soft_pt_init(&pt, fmt, 48, fmt->page_sizes), 0);
+		CHECK_EQ(soft_pt_map(&pt, span, paddr, RW), 0);
+		check_leaves(&pt, span, paddr);
+		edited = soft_pt_edit(&pt, span, &take_away, NULL);
+		soft_pt_free_garbage(&pt, edited.garbage);
+		for (unsigned int n = 0; n < PT_ENTRIES; n++)
+			CHECK_EQ(pt.root[n], 0);
+		soft_pt_fini(&pt);
+	}
+}
+
 TEST(soft_format_tables_are_the_specification_s)
 {
 	struct one_leaf l;

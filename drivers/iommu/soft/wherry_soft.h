@@ -19,7 +19,8 @@ WHERRY_BEGIN_DECLS
  *          8 bytes is a single access. A read sees all that was visible before it.
  * Threads: any number of threads, on one device too; no lock, no syscall, no
  *          allocation. A call that is under way delays unmap until it is done.
- * Source:  VT-d specification 4.1, sections 3.6 to 3.7 (second stage), 6.2 (IOTLB).
+ * Source:  VT-d specification 4.1, sections 3.6 to 3.7 (second stage), 6.2 (IOTLB);
+ *          AMD 48882, 2.2.3; SMMUv3 IHI 0070, 3.13.
  */
 
 /**
