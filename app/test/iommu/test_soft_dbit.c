@@ -115,9 +115,12 @@ loses(const char *spec, enum wherry_unmap_mode mode, struct schedule plan)
 	if (plan.begins_at == 0)
 		begin_write(&p);
 	CHECK_EQ(wherry_domain_unmap_dirty(p.rig.dom, span, mode, bm), 0);
+	wherry_soft_on_event(p.rig.dev[0], NULL, NULL);
 	byte = p.rig.mem[5];
+	if (!p.began)
+		begin_write(&p);
 	if (p.write != NULL)
-		end_write(&p);        /* begun after the last wait */
+		end_write(&p);        /* begun after the last wait, or just now */
 	CHECK_EQ(p.rig.mem[5], byte); /* nothing lands after the unmap */
 	CHECK_EQ(byte, p.began && !p.refused ? 77 : 0);
 	lost = byte == 77 && !wherry_bitmap_test(bm, BASE);
