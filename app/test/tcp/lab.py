@@ -140,7 +140,10 @@ class Lab:
         wait_for(f"interface of {name}", 20,
                  lambda: exists("tap-" + name) or server.process.poll() is not None)
         if server.process.poll() is None:
-            sh("ip", "link", "set", "tap-" + name, "up", "master", "bridge")
+            plugged = subprocess.run(["ip", "link", "set", "tap-" + name, "up", "master", "bridge"],
+                                     check=False, capture_output=True)
+            # the interface goes with a server that ends just now
+            assert plugged.returncode == 0 or server.wait() is not None, plugged.stderr
         if says:
             server.says(says)
         return server
