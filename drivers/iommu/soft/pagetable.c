@@ -4,6 +4,7 @@
  * else (harvest, read, fence, unmap) to the leaves of a span. "Physical" is an
  * address in this process: the device half reaches memory through it.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,13 +99,15 @@ leaf_shift_for(const struct soft_pt *pt, struct wherry_span span, uint64_t paddr
 static uint64_t
 map_in_table(struct soft_pt *pt, struct wherry_span span, uint64_t paddr, unsigned int prot)
 {
-	unsigned int shift = leaf_shift_for(pt, span, paddr);
-	unsigned int level = (shift - PT_PAGE_SHIFT) / PT_INDEX_BITS;
-	uint64_t entry_size = UINT64_C(1) << soft_level_shift(level);
-	unsigned int i = soft_index(span.iova, level);
-	uint64_t size = UINT64_C(1) << shift, done = 0;
-	uint64_t *table = descend(pt, span.iova, level);
+	unsigned int shift = leaf_shift_for(pt, span, paddr), level, i;
+	uint64_t size = UINT64_C(1) << shift, entry_size, done = 0;
+	uint64_t *table;
 
+	assert(shift >= PT_PAGE_SHIFT); /* whole pages are mapped, the core saw to it */
+	level = (shift - PT_PAGE_SHIFT) / PT_INDEX_BITS;
+	entry_size = UINT64_C(1) << soft_level_shift(level);
+	i = soft_index(span.iova, level);
+	table = descend(pt, span.iova, level);
 	while (table != NULL && i < PT_ENTRIES && leaf_shift_for(pt, span, paddr) == shift) {
 		for (uint64_t at = 0; at < size; at += entry_size)
 			publish(&table[i++], pt->fmt->make_leaf(paddr + at, prot, shift));

@@ -24,14 +24,14 @@ struct wherry_soft_write {
 };
 
 void
-wherry_soft_on_event(struct wherry_device *handle, wherry_soft_event_fn fn, void *ctx)
+wherry_soft_on_event(struct wherry_device *dev, wherry_soft_event_fn fn, void *ctx)
 {
-	struct soft_device *dev = wherry_device_driver_half(handle, &wherry_iommu_soft);
+	struct soft_device *soft = wherry_device_driver_half(dev, &wherry_iommu_soft);
 
-	if (dev == NULL)
+	if (soft == NULL)
 		return;
-	dev->event_ctx = ctx;
-	dev->on_event = fn;
+	soft->event_ctx = ctx;
+	soft->on_event = fn;
 }
 
 void
@@ -42,25 +42,25 @@ soft_event(const struct soft_device *dev, enum wherry_soft_event event)
 }
 
 int
-wherry_soft_write_begin(struct wherry_device *handle, uint64_t iova, const void *buf, size_t len,
+wherry_soft_write_begin(struct wherry_device *dev, uint64_t iova, const void *buf, size_t len,
 	struct wherry_soft_write **ret_write)
 {
-	struct soft_device *dev = wherry_device_driver_half(handle, &wherry_iommu_soft);
+	struct soft_device *soft = wherry_device_driver_half(dev, &wherry_iommu_soft);
 	struct wherry_soft_write *w;
 
-	if (dev == NULL)
+	if (soft == NULL)
 		return -EFAULT;
 	if (len == 0 || len > PT_PAGE - (iova & (PT_PAGE - 1)))
 		return -EINVAL;
 	w = wherry_fault("soft.write") ? NULL : calloc(1, sizeof(*w));
 	if (w == NULL)
 		return -ENOMEM;
-	w->dev = dev;
+	w->dev = soft;
 	w->iova = iova;
 	w->buf = buf;
 	w->len = len;
-	w->section = soft_section_enter(dev);
-	w->unit = __atomic_load_n(&dev->unit, __ATOMIC_ACQUIRE); /* pairs with attach */
+	w->section = soft_section_enter(soft);
+	w->unit = __atomic_load_n(&soft->unit, __ATOMIC_ACQUIRE); /* pairs with attach */
 	*ret_write = w;
 	return 0;
 }
