@@ -10,15 +10,26 @@
 #include "wherry_iommu_driver.h"
 #include "wherry_iova.h"
 
+/* A file mapped by the domain itself; p is NULL: there is none. */
+struct view {
+	void *p;
+	size_t len;
+};
+
 /*
  * One span that the caller mapped, taken away only as a whole. The value of an
  * interval in domain.mappings.
+ *
+ * bytes: where the CPU finds what devices see at the span: the caller's address, or
+ * in the view if it was mapped from a file.
  *
  * pending: bits already taken from the backend and not yet handed to a caller.
  * Exists exactly while tracking is on, for every mapping.
  */
 struct mapping {
 	unsigned int prot;
+	const uint8_t *bytes;
+	struct view view;
 	struct wherry_bitmap *pending;
 };
 
@@ -58,6 +69,10 @@ struct wherry_device {
 
 /* Ask the backend again. -EOVERFLOW: a mapping lies outside what is usable now. */
 int domain_refresh_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
+
+/* Map the file and give place its address. -EFAULT: not that much file, or not mappable. */
+int view_open(struct view *view, struct wherry_place *place);
+void view_close(struct view *view);
 
 uint64_t domain_smallest_page(const struct wherry_domain *dom);
 /* The rules for every span: -EINVAL or -EOVERFLOW. */

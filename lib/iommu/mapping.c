@@ -52,28 +52,31 @@ static void
 free_mapping(struct mapping *m)
 {
 	wherry_bitmap_destroy(m->pending);
+	view_close(&m->view);
 	free(m);
 }
 
 static int
-alloc_mapping_locked(struct wherry_domain *dom, const struct wherry_place *place,
-	struct mapping **ret_m) WHERRY_REQUIRES(&dom->lock)
+alloc_mapping_locked(struct wherry_domain *dom, struct wherry_place *place, struct mapping **ret_m)
+	WHERRY_REQUIRES(&dom->lock)
 {
 	struct mapping *m = wherry_fault("mapping.alloc") ? NULL : calloc(1, sizeof(*m));
-	int rc;
+	int rc = 0;
 
 	if (m == NULL)
 		return -ENOMEM;
 	m->prot = place->prot;
-	if (dom->tracking) {
+	if (place->vaddr == NULL)
+		rc = view_open(&m->view, place);
+	if (rc == 0 && dom->tracking)
 		rc = wherry_bitmap_create(place->span, domain_smallest_page(dom), &m->pending);
-		if (rc != 0)
-			goto free_m;
-	}
+	if (rc != 0)
+		goto free_m;
+	m->bytes = place->vaddr;
 	*ret_m = m;
 	return 0;
 free_m:
-	free(m);
+	free_mapping(m);
 	return rc;
 }
 

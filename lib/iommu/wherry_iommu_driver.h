@@ -29,12 +29,15 @@ struct wherry_dirty_sink;
 /** Devices wrote to @p span; parts that are not mapped are ignored. */
 void wherry_dirty_sink_mark(struct wherry_dirty_sink *sink, struct wherry_span span);
 
-/** What is to be mapped: memory at vaddr, or if that is NULL, the file. */
+/**
+ * What is to be mapped. Memory that was given as a file is at vaddr too, in a mapping
+ * that the core keeps for as long as this one; fd is there for backends that map files.
+ */
 struct wherry_place {
 	struct wherry_span span; /**< where; iova is chosen */
 	unsigned int prot;       /**< WHERRY_DMA_ bits, at least one */
 	void *vaddr;             /**< aligned to the smallest page, does not wrap */
-	int fd;                  /**< of the file; stays the caller's */
+	int fd;                  /**< of the file, stays the caller's; -1: there is none */
 	uint64_t offset;         /**< aligned to the smallest page, offset + len does not wrap */
 };
 

@@ -186,6 +186,37 @@ TEST_EACH(domain_map_file_reaches_the_file_and_leaves_the_fd, backends, spec)
 	rig_close(&r);
 }
 
+/* How often this process maps the rig's file. */
+static unsigned int
+count_mappings_of_file(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned int n = 0;
+	char line[512];
+
+	CHECK(maps != NULL);
+	while (fgets(line, sizeof(line), maps) != NULL)
+		n += strstr(line, "memfd:rig") != NULL;
+	(void)fclose(maps);
+	return n;
+}
+
+TEST_EACH(domain_unmap_lets_go_of_the_file, backends, spec)
+{
+	struct wherry_span span;
+	unsigned int before;
+	struct rig r;
+
+	rig_open(&r, spec);
+	before = count_mappings_of_file();
+	span = (struct wherry_span){ BASE, 3 * r.page };
+	CHECK_EQ(wherry_domain_map_file(r.dom, r.fd, 0, WHERRY_DMA_WRITE, &span), 0);
+	CHECK_EQ(wherry_domain_map_file(r.dom, r.fd, 0, WHERRY_DMA_WRITE, &span), -EEXIST);
+	CHECK_EQ(wherry_domain_unmap(r.dom, span), 0);
+	CHECK_EQ(count_mappings_of_file(), before);
+	rig_close(&r);
+}
+
 /* A map that fails leaves no trace, whichever step failed. */
 TEST_EACH(domain_map_failure_changes_nothing, backends, spec)
 {

@@ -62,16 +62,11 @@ create(const char *options, void **ret_be)
 	rc = soft_options_parse(options, &dom->opts);
 	if (rc != 0)
 		goto free_domain;
-	rc = wherry_iova_set_create(&dom->views);
-	if (rc != 0)
-		goto free_domain;
 	rc = init_units(dom);
 	if (rc != 0)
-		goto destroy_views;
+		goto free_domain;
 	*ret_be = dom;
 	return 0;
-destroy_views:
-	wherry_iova_set_destroy(dom->views);
 free_domain:
 	free(dom);
 	return rc;
@@ -83,7 +78,6 @@ destroy(void *be)
 	struct soft_domain *dom = be;
 
 	fini_units(dom);
-	wherry_iova_set_destroy(dom->views);
 	free(dom);
 }
 
@@ -144,12 +138,12 @@ clear_span(struct soft_domain *dom, struct wherry_span span, struct wherry_dirty
 	static const struct soft_edit edit = { .change = { .clear = ~UINT64_C(0) }, .prune = true };
 
 	edit_units(dom, span, &edit, sink);
-	soft_views_remove(dom, span);
 }
 
 static int
-map_units(struct soft_domain *dom, const struct wherry_place *place, uint64_t paddr)
+map_units(struct soft_domain *dom, const struct wherry_place *place)
 {
+	uint64_t paddr = (uint64_t)(uintptr_t)place->vaddr;
 	int rc = 0;
 
 	for (unsigned int i = 0; rc == 0 && i < dom->n_units; i++)
@@ -161,16 +155,11 @@ static int
 map(void *be, const struct wherry_place *place)
 {
 	struct soft_domain *dom = be;
-	uint64_t paddr = (uint64_t)(uintptr_t)place->vaddr;
-	int rc = 0;
+	int rc;
 
-	if (place->vaddr == NULL)
-		rc = soft_view_add(dom, place, &paddr);
-	else if (msync(place->vaddr, place->span.len, MS_ASYNC) != 0) /* asks if it is there */
-		rc = -EFAULT;
-	if (rc != 0)
-		return rc;
-	rc = map_units(dom, place, paddr);
+	if (msync(place->vaddr, place->span.len, MS_ASYNC) != 0) /* asks if it is there */
+		return -EFAULT;
+	rc = map_units(dom, place);
 	if (rc != 0)
 		goto clear;
 	return 0;

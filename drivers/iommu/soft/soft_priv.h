@@ -10,7 +10,6 @@
  *  section a DMA call under way, from before its first translation until after
  *          its last byte; what unmap and harvest have to wait for
  *  drain   wait until all sections that began before are over
- *  view    a second mapping of a file, for the device half only
  */
 
 #include <sys/queue.h>
@@ -19,7 +18,6 @@
 #include "iotlb_priv.h"
 #include "pagetable_priv.h"
 #include "wherry_iommu_driver.h"
-#include "wherry_iova.h"
 #include "wherry_soft.h"
 
 #define SOFT_MAX_UNITS 8u
@@ -52,7 +50,6 @@ struct soft_unit {
 /* The backend's half of a domain. All hooks run under the core's lock. */
 struct soft_domain {
 	struct soft_options opts;
-	struct wherry_iova_set *views; /* of struct soft_view */
 	struct wherry_span usable[2];
 	size_t n_usable;
 	unsigned int n_units; /* units that are set up */
@@ -145,10 +142,6 @@ void soft_store(uint8_t *memory, const uint8_t *from, size_t len);
 void soft_fault_queue_init(struct soft_fault_queue *q);
 void soft_fault_queue_put(struct soft_fault_queue *q, const struct wherry_soft_fault *fault);
 bool soft_fault_queue_take(struct soft_fault_queue *q, struct wherry_soft_fault *ret_fault);
-
-/* Second mappings of files, by the span they are mapped at. */
-int soft_view_add(struct soft_domain *dom, const struct wherry_place *place, uint64_t *ret_paddr);
-void soft_views_remove(struct soft_domain *dom, struct wherry_span span);
 
 /* The device half's hooks of the driver; device.c. */
 int soft_device_open(const char *name, void **ret_dev);
