@@ -58,6 +58,28 @@ kernel_userfaultfd(int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static void
+kernel_close(int fd)
+{
+	close(fd);
+}
+
+static ssize_t
+kernel_pread(int fd, void *buf, size_t len, off_t offset)
+{
+	ssize_t n = pread(fd, buf, len, offset);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t
+kernel_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+	ssize_t n = pwrite(fd, buf, len, offset);
+
+	return n < 0 ? -errno : n;
+}
+
 const struct wherry_sys_calls wherry_sys_kernel = {
 	.open = kernel_open,
 	.ioctl = kernel_ioctl,
@@ -65,6 +87,9 @@ const struct wherry_sys_calls wherry_sys_kernel = {
 	.munmap = kernel_munmap,
 	.memfd_create = kernel_memfd_create,
 	.userfaultfd = kernel_userfaultfd,
+	.close = kernel_close,
+	.pread = kernel_pread,
+	.pwrite = kernel_pwrite,
 };
 
 const struct wherry_sys_calls *wherry_sys = &wherry_sys_kernel;

@@ -10,6 +10,8 @@
  *
  *	void *p;
  *	int rc = wherry_sys->mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0, &p);
+ *
+ * A file descriptor that came through the seam goes back through it: close.
  */
 
 #include <stddef.h>
@@ -23,6 +25,9 @@ struct wherry_sys_calls {
 	int (*munmap)(void *p, size_t len);
 	int (*memfd_create)(const char *name, unsigned int flags);
 	int (*userfaultfd)(int flags);
+	void (*close)(int fd);
+	ssize_t (*pread)(int fd, void *buf, size_t len, off_t offset);
+	ssize_t (*pwrite)(int fd, const void *buf, size_t len, off_t offset);
 };
 
 /* The kernel's, unless a test has put its own table here. Visible: plugins use it too. */

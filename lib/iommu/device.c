@@ -11,12 +11,24 @@
 
 #define LOG_PREFIX "iommu"
 
+/* Backends with one way of opening devices share them. */
+static bool
+asked_before(size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (wherry_iommu_drivers[j]->device_open == wherry_iommu_drivers[i]->device_open)
+			return true;
+	return false;
+}
+
 static int
 open_by_any(const char *name, const struct wherry_iommu_driver **ret_drv, void **ret_be)
 {
 	int rc;
 
 	for (size_t i = 0; wherry_iommu_drivers[i] != NULL; i++) {
+		if (asked_before(i))
+			continue;
 		rc = wherry_iommu_drivers[i]->device_open(name, ret_be);
 		if (rc == 0)
 			*ret_drv = wherry_iommu_drivers[i];
@@ -79,7 +91,7 @@ wherry_device_attach(
 {
 	int rc;
 
-	if (dev->drv != dom->drv)
+	if (dev->drv->device_open != dom->drv->device_open)
 		return -EINVAL;
 	wherry_mutex_lock(&dev->lock);
 	if (dev->dom != NULL) {

@@ -137,14 +137,17 @@ struct wherry_device_ops {
  * Open "0000:01:00.0", or "soft:NAME" for a device whose DMA is made by
  * wherry_soft_dma_write(). NAME is for people; "soft:NAME,width=32" drives 32 bits.
  *
- * @retval -ENODEV no such device
+ * @retval -ENODEV no such device, or nothing that translates for it
+ * @retval -EBUSY a kernel driver holds it, or its group
  * @retval -ENOMEM no memory
  */
 int wherry_device_open(const char *name, struct wherry_device **ret_dev) WHERRY_MUST_CHECK;
 /**
  * From now on the device's DMA goes through @p dom. @p ops may be NULL.
  *
- * @retval -EBUSY it is attached to a domain already
+ * @retval -EBUSY it is attached to a domain already, or somebody else uses it
+ * @retval -ENODEV this backend has no way to it on this machine
+ * @retval -EACCES not ours to open
  * @retval -EINVAL the device belongs to another backend
  * @retval -EOVERFLOW it cannot reach all that is mapped already
  * @retval -ENOMEM no memory

@@ -74,7 +74,10 @@ struct wherry_iommu_driver {
 	/** Undo it on the whole of one mapping that is writable by its prot. */
 	void (*unfence)(void *be, struct wherry_span span);
 
-	/** -ENODEV: the name is not one of ours. No lock is held. */
+	/**
+	 * -ENODEV: the name is not one of ours. No lock is held. Backends with the same
+	 * device_open have the same devices, which then attach to domains of each of them.
+	 */
 	int (*device_open)(const char *name, void **ret_dev);
 	void (*device_close)(void *dev); /**< not attached any more */
 	/** May narrow the caps of the domain, as long as the device is attached. */
