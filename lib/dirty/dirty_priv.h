@@ -38,6 +38,12 @@ struct watch_domain {
 	struct tracked_domain *td;
 };
 
+/* A write log that a watch asks. */
+struct watch_log {
+	TAILQ_ENTRY(watch_log) next;
+	struct wherry_write_log log;
+};
+
 struct wherry_tracker {
 	struct cpu_source *cpu; /* with why, set once at create */
 	struct reason why;
@@ -72,6 +78,7 @@ struct wherry_watch {
 
 	struct cpu_area *area;
 	TAILQ_HEAD(, watch_domain) domains; /* under tracker.lock */
+	TAILQ_HEAD(, watch_log) logs;       /* under tracker.lock */
 	struct wherry_bitmap *fresh;        /* under tracker.lock; what one source reports */
 	uint64_t harvested_ns;              /* under tracker.lock; start counts as a harvest */
 
@@ -111,6 +118,16 @@ void domain_unuse(struct wherry_tracker *tr, struct watch_domain *wd);
  */
 bool domain_harvest(
 	struct watch_domain *wd, struct wherry_span span, struct wherry_bitmap *into, int *ret_rc);
+
+/* logs.c; under the tracker's lock */
+int log_add(struct wherry_watch *w, const struct wherry_write_log *log, bool start);
+void logs_free(struct wherry_watch *w);
+int logs_start(struct wherry_watch *w);
+void logs_stop(struct wherry_watch *w);
+/* As domain_harvest(): false: one of them failed, and *ret_rc says how. */
+bool logs_harvest(struct wherry_watch *w, struct wherry_bitmap *into, int *ret_rc);
+/* What domains reported in a harvest that came after it; NULL: they could not tell. */
+void logs_hear(struct wherry_watch *w, const struct wherry_bitmap *reported);
 
 /* harvest.c; under the tracker's lock */
 int watch_start(struct wherry_watch *w);

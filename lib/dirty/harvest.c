@@ -41,19 +41,35 @@ merge(struct wherry_watch *w, struct tally *tally)
 	wherry_bitmap_clear(w->fresh);
 }
 
+/* Before the domains, see logs.c. */
+static int
+ask_logs(struct wherry_watch *w, struct tally *tally, bool *ret_all)
+{
+	int rc;
+
+	if (!logs_harvest(w, w->fresh, &rc))
+		*ret_all = true;
+	merge(w, tally);
+	return rc;
+}
+
 static int
 ask_domains(struct wherry_watch *w, struct tally *tally, bool *ret_all)
 {
 	uint64_t began = now_ns();
+	bool told = !TAILQ_EMPTY(&w->domains);
 	struct watch_domain *wd;
 	int rc, first = 0;
 
 	TAILQ_FOREACH(wd, &w->domains, next) {
-		if (!domain_harvest(wd, w->span, w->fresh, &rc))
+		if (!domain_harvest(wd, w->span, w->fresh, &rc)) {
 			*ret_all = true;
+			told = false;
+		}
 		if (rc != 0 && first == 0)
 			first = rc;
 	}
+	logs_hear(w, told && first == 0 ? w->fresh : NULL);
 	merge(w, tally);
 	tally->ns = now_ns() - began;
 	return first;
@@ -86,7 +102,7 @@ mark_always_locked(struct wherry_watch *w, bool all) WHERRY_REQUIRES(&w->lock)
 }
 
 static void
-account_locked(struct wherry_watch *w, struct tally iommu, struct tally cpu)
+account_locked(struct wherry_watch *w, struct tally log, struct tally iommu, struct tally cpu)
 	WHERRY_REQUIRES(&w->lock)
 {
 	uint64_t now = now_ns(), pages = w->span.len / PAGE_SIZE_4K;
@@ -94,26 +110,30 @@ account_locked(struct wherry_watch *w, struct tally iommu, struct tally cpu)
 
 	w->harvested_ns = now;
 	w->stats.harvests++;
+	w->stats.log_pages += log.pages;
 	w->stats.iommu_pages += iommu.pages;
 	w->stats.iommu_ns += iommu.ns;
 	w->stats.cpu_pages += cpu.pages;
 	w->stats.cpu_ns += cpu.ns;
-	rate_add(&w->iommu_rate, iommu.pages, pages, seconds);
+	rate_add(&w->iommu_rate, log.pages + iommu.pages, pages, seconds);
 	rate_add(&w->cpu_rate, cpu.pages, pages, seconds);
 }
 
 int
 watch_harvest(struct wherry_watch *w)
 {
-	struct tally iommu = { 0 }, cpu = { 0 };
+	struct tally log = { 0 }, iommu = { 0 }, cpu = { 0 };
 	bool all = false;
+	int rc_log = ask_logs(w, &log, &all);
 	int rc_iommu = ask_domains(w, &iommu, &all);
 	int rc_cpu = ask_cpu(w, &cpu);
 
 	wherry_mutex_lock(&w->lock);
 	w->stats.always_pages += mark_always_locked(w, all);
-	account_locked(w, iommu, cpu);
+	account_locked(w, log, iommu, cpu);
 	wherry_mutex_unlock(&w->lock);
+	if (rc_log != 0)
+		return rc_log;
 	return rc_iommu != 0 ? rc_iommu : rc_cpu;
 }
 
@@ -125,6 +145,11 @@ watch_start(struct wherry_watch *w)
 
 	if (rc != 0)
 		return rc;
+	rc = logs_start(w);
+	if (rc != 0) {
+		w->area->src->ops->stop(w->area);
+		return rc;
+	}
 	TAILQ_FOREACH(wd, &w->domains, next)
 		wd->seen = wd->td->on;
 	w->harvested_ns = now_ns();
@@ -140,6 +165,7 @@ watch_start(struct wherry_watch *w)
 void
 watch_stop(struct wherry_watch *w)
 {
+	logs_stop(w);
 	w->area->src->ops->stop(w->area);
 	wherry_mutex_lock(&w->lock);
 	w->on = false;

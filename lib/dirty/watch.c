@@ -56,6 +56,7 @@ watch_alloc(struct wherry_tracker *tr, const char *name, struct wherry_span span
 	w->tr = tr;
 	w->span = span;
 	TAILQ_INIT(&w->domains);
+	TAILQ_INIT(&w->logs);
 	w->name = wherry_fault("dirty.name") ? NULL : strdup(name);
 	if (w->name == NULL)
 		goto free_watch;
@@ -145,6 +146,9 @@ wherry_watch_destroy(struct wherry_watch *w)
 	tr = w->tr;
 	wherry_mutex_lock(&tr->lock);
 	TAILQ_REMOVE(&tr->watches, w, next);
+	if (tr->started)
+		logs_stop(w);
+	logs_free(w);
 	w->area->src->ops->detach(w->area);
 	while ((wd = TAILQ_FIRST(&w->domains)) != NULL) {
 		TAILQ_REMOVE(&w->domains, wd, next);
@@ -172,7 +176,15 @@ wherry_watch_page(const struct wherry_watch *w)
 	return w->mem_page;
 }
 
-/* What devices wrote before is unknown, so once more every page is pending. */
+/* What was written before a new source came is unknown: once more every page is pending. */
+static void
+pend_all(struct wherry_watch *w)
+{
+	wherry_mutex_lock(&w->lock);
+	wherry_bitmap_mark(w->pending, w->span);
+	wherry_mutex_unlock(&w->lock);
+}
+
 static int
 add_domain_locked(struct wherry_tracker *tr, struct wherry_watch *w, struct wherry_domain *dom)
 	WHERRY_REQUIRES(&tr->lock)
@@ -187,11 +199,8 @@ add_domain_locked(struct wherry_tracker *tr, struct wherry_watch *w, struct wher
 	if (rc != 0)
 		return rc;
 	TAILQ_INSERT_TAIL(&w->domains, wd, next);
-	if (!tr->started)
-		return 0;
-	wherry_mutex_lock(&w->lock);
-	wherry_bitmap_mark(w->pending, w->span);
-	wherry_mutex_unlock(&w->lock);
+	if (tr->started)
+		pend_all(w);
 	return 0;
 }
 
@@ -203,6 +212,20 @@ wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom)
 
 	wherry_mutex_lock(&tr->lock);
 	rc = add_domain_locked(tr, w, dom);
+	wherry_mutex_unlock(&tr->lock);
+	return rc;
+}
+
+int
+wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *log)
+{
+	struct wherry_tracker *tr = w->tr;
+	int rc;
+
+	wherry_mutex_lock(&tr->lock);
+	rc = log_add(w, log, tr->started);
+	if (rc == 0 && tr->started)
+		pend_all(w);
 	wherry_mutex_unlock(&tr->lock);
 	return rc;
 }

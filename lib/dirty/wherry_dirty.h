@@ -12,8 +12,8 @@ WHERRY_BEGIN_DECLS
  * The dirty tracker: every source of writes to a region, merged into one bitmap.
  *
  * A *watch* is a region of memory under the tracker's eye. Its sources are the
- * IOMMU dirty bits of the domains it is mapped in (device writes) and the CPU's
- * writes of this process. A harvest asks every source and keeps what it learned in
+ * IOMMU dirty bits of the domains it is mapped in and write logs (device writes), and the
+ * CPU's writes of this process. A harvest asks every source and keeps what it learned in
  * the watch's bitmap, as *pending* pages; take hands pending pages to the sender.
  * What a harvest took from a source is never lost: on failure it stays pending.
  *
@@ -96,6 +96,37 @@ uint64_t wherry_watch_page(const struct wherry_watch *w);
  * @retval -ENOMEM no memory
  */
 int wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom) WHERRY_MUST_CHECK;
+/** Somebody else who knows what devices wrote: a device's own log, a driver's descriptors. */
+struct wherry_write_log {
+	const char *name; /**< for people */
+	/** Note writes to @p span from now on; those before are forgotten. -errno: it cannot. */
+	int (*start)(void *ctx, struct wherry_span span);
+	/** Note them no longer. */
+	void (*stop)(void *ctx, struct wherry_span span);
+	/**
+	 * Mark what was written in @p span since start or the last harvest, and forget it. After
+	 * a failure the whole span counts as dirty.
+	 */
+	int (*harvest)(void *ctx, struct wherry_span span, struct wherry_bitmap *into);
+	/**
+	 * May be NULL. What the watch's domains reported, in a harvest that asked them after this
+	 * log; NULL: they could not tell.
+	 */
+	void (*heard)(void *ctx, struct wherry_span span, const struct wherry_bitmap *reported);
+	void *ctx; /**< handed to each */
+};
+/**
+ * Ask @p log, too: where no domain can tell, in place of one, for memory that devices write
+ * in no way that it does not know. Its calls come one at a time; they may not call the
+ * tracker. @p log is copied. While started, all pages of the watch are pending once more.
+ *
+ * @retval -EEXIST it was added before
+ * @retval -ENOMEM no memory
+ *
+ * Others as its start.
+ */
+int wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *log)
+	WHERRY_MUST_CHECK;
 /**
  * Count @p span dirty at every harvest: memory written where no source can see it,
  * as through another mapping of the same file. -EINVAL: not in the watch.
@@ -119,7 +150,7 @@ void wherry_watch_worthless(struct wherry_watch *w, bool final, struct wherry_bi
  *
  * @retval -EALREADY it was started
  * @retval -EBUSY tracking is on in a domain by somebody else, who would take our bits
- * @retval -EFAULT memory of a watch is no longer there
+ * @retval -EFAULT memory of a watch is no longer there, or a write log does not start (logged)
  * @retval -ENOMEM no memory
  */
 int wherry_tracker_start(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
@@ -153,6 +184,7 @@ int wherry_watch_sent(struct wherry_watch *w, struct wherry_span span, const voi
 struct wherry_watch_stats {
 	uint64_t harvests;       /**< since start */
 	uint64_t iommu_pages;    /**< reported by IOMMU dirty bits, since start */
+	uint64_t log_pages;      /**< reported by write logs, since start */
 	uint64_t cpu_pages;      /**< reported by the CPU source, since start */
 	uint64_t always_pages;   /**< counted without looking, since start */
 	uint64_t iommu_ns;       /**< time spent asking domains, since start */
