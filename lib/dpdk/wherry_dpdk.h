@@ -212,6 +212,55 @@ void wherry_pktpool_release(struct wherry_pktpool *pool, const void *data);
 /** The filter to set on the arena's watch: buffers nobody keeps are worthless. ctx is the pool. */
 void wherry_pktpool_filter(void *ctx, bool final, struct wherry_bitmap *worthless);
 
+/** What a descriptor log is for. */
+enum wherry_rxlog_role {
+	/** It tells the tracker what no IOMMU tells: buffers with received data are dirty. */
+	WHERRY_RXLOG_SOURCE,
+	/** It judges domains that tell: pages with received data that they never reported. */
+	WHERRY_RXLOG_CHECK,
+};
+
+/** What a descriptor log has seen. */
+struct wherry_rxlog_stats {
+	uint64_t descriptors;   /**< completed receive descriptors */
+	uint64_t checked_pages; /**< CHECK: pages that a domain had to report */
+	uint64_t missing_pages; /**< CHECK: of those, the ones it did not report; each is logged */
+};
+
+struct wherry_rxlog;
+
+/**
+ * The descriptor log: what NICs wrote, as their receive descriptors say, through a callback
+ * in front of all others behind each receive burst. It knows the data an application was
+ * given. It does not know of frames that nobody took out of the ring, nor of rings: those
+ * of EAL memory are for wherry_rxlog_add_rest(). -ENOMEM: no memory.
+ */
+int wherry_rxlog_create(enum wherry_rxlog_role role, struct wherry_rxlog **ret_log)
+	WHERRY_MUST_CHECK;
+/** Remove the callbacks and free. No core polls the ports, no watch uses it. NULL is fine. */
+void wherry_rxlog_destroy(struct wherry_rxlog *log);
+/**
+ * See all receive queues of @p port from now on; they are set up. May be running.
+ *
+ * @retval -ENODEV no such port
+ * @retval -EEXIST it was added
+ * @retval -ENOMEM no memory
+ */
+int wherry_rxlog_add_port(struct wherry_rxlog *log, uint16_t port) WHERRY_MUST_CHECK;
+/**
+ * Note what lands in the span of @p w, which devices write as receive buffers only. It is
+ * for one watch of one tracker at a time, and outlives it. Errors as
+ * wherry_watch_add_log(); -EBUSY: a watch of that span uses it already.
+ */
+int wherry_rxlog_add_watch(struct wherry_rxlog *log, struct wherry_watch *w) WHERRY_MUST_CHECK;
+/**
+ * EAL memory: count all of @p w always dirty but the mempools of the ports' receive queues,
+ * for it may hold rings and other memory that devices write. Ports are added already.
+ */
+int wherry_rxlog_add_rest(struct wherry_rxlog *log, struct wherry_watch *w) WHERRY_MUST_CHECK;
+/** Fill @p ret_stats. */
+void wherry_rxlog_get_stats(struct wherry_rxlog *log, struct wherry_rxlog_stats *ret_stats);
+
 WHERRY_END_DECLS
 
 #endif /* WHERRY_DPDK_H */

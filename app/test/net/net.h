@@ -58,4 +58,21 @@ bool net_passes(const struct port *port, const struct rte_ether_addr *to, unsign
 void net_wait_xstat(const struct port *port, const char *name, uint64_t value);
 uint64_t net_xstat(const struct port *port, const char *name);
 
+#define EXTERNAL_BUFFERS 64u
+#define EXTERNAL_ROOM 2048u /* two buffers to a page */
+#define EXTERNAL_BYTES (EXTERNAL_BUFFERS * EXTERNAL_ROOM)
+
+/* Packet buffers in a file of their own, as those of an arena are, in the process's domain. */
+struct net_external {
+	struct wherry_domain *dom;
+	struct wherry_span span;
+	void *vaddr;
+	struct rte_mempool *mp;
+};
+
+struct net_external net_external(void);
+/* The same with buffers of another size. */
+struct net_external net_external_of(unsigned int room);
+void net_external_drop(struct net_external *e);
+
 #endif /* NET_H */

@@ -19,62 +19,17 @@
 
 #include "net.h"
 
-#define BUFFERS 64u
-#define ROOM 2048u /* two buffers to a page */
-#define BYTES (BUFFERS * ROOM)
-
-/* Packet buffers in a file of their own, as those of an arena are. */
-struct external {
-	struct wherry_domain *dom;
-	struct wherry_span span;
-	void *vaddr;
-	struct rte_mempool *mp;
-};
-
-static struct external
-external_create(void)
-{
-	struct external e = { .span = { .len = BYTES } };
-	struct rte_pktmbuf_extmem area = { .buf_len = BYTES, .elt_size = ROOM };
-	int fd = memfd_create("external", MFD_CLOEXEC);
-
-	net_need();
-	CHECK(fd >= 0 && ftruncate(fd, BYTES) == 0);
-	e.vaddr = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	CHECK(e.vaddr != MAP_FAILED);
-	e.span.iova = (uintptr_t)e.vaddr;
-	CHECK_EQ(wherry_dpdk_domain_get(NULL, &e.dom), 0);
-	CHECK_EQ(wherry_domain_map_file(e.dom, fd, 0, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &e.span),
-		0);
-	close(fd);
-	area.buf_ptr = e.vaddr;
-	area.buf_iova = e.span.iova;
-	e.mp = rte_pktmbuf_pool_create_extbuf(
-		"external", BUFFERS, 0, 0, ROOM, SOCKET_ID_ANY, &area, 1);
-	CHECK(e.mp != NULL);
-	return e;
-}
-
-static void
-external_destroy(struct external *e)
-{
-	rte_mempool_free(e->mp);
-	(void)wherry_domain_unmap(e->dom, e->span);
-	munmap(e->vaddr, BYTES);
-	wherry_dpdk_domain_put(e->dom);
-}
-
 static bool
-lies_in(const struct external *e, const struct rte_mbuf *m)
+lies_in(const struct net_external *e, const struct rte_mbuf *m)
 {
 	const char *data = rte_pktmbuf_mtod(m, const char *), *from = e->vaddr;
 
-	return data >= from && data < from + BYTES;
+	return data >= from && data < from + EXTERNAL_BYTES;
 }
 
 TEST(net_external_buffers_take_frames)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
 
 	for (unsigned int i = 0; i < 200; i++) {
@@ -90,13 +45,13 @@ TEST(net_external_buffers_take_frames)
 		rte_pktmbuf_free(m);
 	}
 	net_close(&port);
-	CHECK_EQ(rte_mempool_avail_count(e.mp), BUFFERS);
-	external_destroy(&e);
+	CHECK_EQ(rte_mempool_avail_count(e.mp), EXTERNAL_BUFFERS);
+	net_external_drop(&e);
 }
 
 TEST(net_unmapped_receive_buffer_is_counted_and_survived)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
 	struct rte_eth_stats stats;
 	struct rte_mbuf *m;
@@ -115,8 +70,8 @@ TEST(net_unmapped_receive_buffer_is_counted_and_survived)
 	CHECK_EQ(wherry_domain_map(e.dom, e.vaddr, WHERRY_DMA_WRITE, &e.span), 0);
 	CHECK(net_passes(&port, &port.mac, 64));
 	net_close(&port);
-	CHECK_EQ(rte_mempool_avail_count(e.mp), BUFFERS);
-	external_destroy(&e);
+	CHECK_EQ(rte_mempool_avail_count(e.mp), EXTERNAL_BUFFERS);
+	net_external_drop(&e);
 }
 
 /* Until n frames have come in or have been lost to a fault. */
@@ -134,15 +89,18 @@ wait_for_received(const struct port *port, uint64_t n)
 /* Half of the buffers can be reached: their turn comes. */
 TEST(net_unmapped_receive_buffer_does_not_block_the_queue)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
-	struct wherry_span half = { .iova = e.span.iova + BYTES / 2, .len = BYTES / 2 };
+	struct wherry_span half = { .iova = e.span.iova + EXTERNAL_BYTES / 2,
+		.len = EXTERNAL_BYTES / 2 };
 	unsigned int got = 0;
 	struct rte_mbuf *m;
 
 	CHECK_EQ(wherry_domain_unmap(e.dom, e.span), 0);
-	CHECK_EQ(wherry_domain_map(e.dom, (char *)e.vaddr + BYTES / 2, WHERRY_DMA_WRITE, &half), 0);
-	for (unsigned int i = 0; i < 2 * BUFFERS; i++) {
+	CHECK_EQ(wherry_domain_map(
+			 e.dom, (char *)e.vaddr + EXTERNAL_BYTES / 2, WHERRY_DMA_WRITE, &half),
+		0);
+	for (unsigned int i = 0; i < 2 * EXTERNAL_BUFFERS; i++) {
 		net_send(&port, 0, net_frame(&port.mac, 64, 0));
 		wait_for_received(&port, i + 1);
 		while (rte_eth_rx_burst(port.id, 0, &m, 1) == 1) {
@@ -154,12 +112,12 @@ TEST(net_unmapped_receive_buffer_does_not_block_the_queue)
 	CHECK(net_xstat(&port, "rx_faults") != 0);
 	net_close(&port);
 	CHECK_EQ(wherry_domain_unmap(e.dom, half), 0);
-	external_destroy(&e);
+	net_external_drop(&e);
 }
 
 TEST(net_unmapped_transmit_buffer_is_counted_and_survived)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .queues = 0 });
 	struct rte_eth_stats stats;
 	struct rte_mbuf *m = rte_pktmbuf_alloc(e.mp);
@@ -173,13 +131,13 @@ TEST(net_unmapped_transmit_buffer_is_counted_and_survived)
 	CHECK_EQ(stats.opackets, 0);
 	CHECK(net_passes(&port, &port.mac, 64));
 	net_close(&port);
-	external_destroy(&e);
+	net_external_drop(&e);
 }
 
 /* A frame of two segments, the second out of reach: nothing of it goes out. */
 TEST(net_half_readable_frame_is_not_sent)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .queues = 0 });
 	struct rte_mbuf *head = net_frame(&port.mac, 64, 0), *tail = rte_pktmbuf_alloc(e.mp);
 
@@ -191,12 +149,12 @@ TEST(net_half_readable_frame_is_not_sent)
 	CHECK_EQ(net_xstat(&port, "tx_faults"), 1);
 	CHECK(net_passes(&port, &port.mac, 64));
 	net_close(&port);
-	external_destroy(&e);
+	net_external_drop(&e);
 }
 
 TEST(net_received_frames_are_dirty_in_the_domain)
 {
-	struct external e = external_create();
+	struct net_external e = net_external();
 	struct port port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
 	struct wherry_bitmap *dirty;
 	struct rte_mbuf *m;
@@ -220,7 +178,7 @@ TEST(net_received_frames_are_dirty_in_the_domain)
 	wherry_domain_dirty_stop(e.dom);
 	wherry_bitmap_destroy(dirty);
 	net_close(&port);
-	external_destroy(&e);
+	net_external_drop(&e);
 }
 
 /* Device writes go through a mapping of their own: only the IOMMU's bits know of them. */
@@ -230,13 +188,13 @@ TEST(net_received_frames_are_unseen_by_cpu_tracking)
 	struct wherry_tracker *tr = NULL;
 	struct wherry_watch_stats before, after;
 	struct wherry_watch *w;
-	struct external e;
+	struct net_external e;
 	struct port port;
 	struct rte_mbuf *m;
 
 	if (wherry_tracker_create(&opts, &tr) == -EOPNOTSUPP)
 		SKIP("this kernel has no userfaultfd WP_ASYNC and PAGEMAP_SCAN (Linux 6.7)");
-	e = external_create();
+	e = net_external();
 	port = net_open(&(struct port_opts){ .mp = e.mp, .ring = 32 });
 	CHECK_EQ(wherry_watch_create(tr, "external", e.span, 4096, &w), 0);
 	CHECK_EQ(wherry_tracker_start(tr), 0);
@@ -259,5 +217,5 @@ TEST(net_received_frames_are_unseen_by_cpu_tracking)
 	rte_pktmbuf_free(m);
 	wherry_tracker_destroy(tr);
 	net_close(&port);
-	external_destroy(&e);
+	net_external_drop(&e);
 }
