@@ -6,7 +6,7 @@
 shell_scripts() {
 	sources | while IFS= read -r file; do
 		case $file in
-		devtools/lib/*) ;;
+		devtools/lib/* | devtools/vm/lib/*) ;;
 		*.sh) echo "$file" ;;
 		*) ! head -c 64 "$file" 2>/dev/null | head -n 1 | grep -qE '^#!.*\b(ba)?sh\b' || echo "$file" ;;
 		esac
