@@ -67,7 +67,8 @@ free_device:
 }
 
 static int
-attach_locked(struct wherry_device *dev, struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
+attach_locked(struct wherry_device *dev, struct wherry_domain *dom,
+	const struct wherry_device_ops *ops) WHERRY_REQUIRES(&dom->lock)
 {
 	int rc = dom->drv->attach(dom->be, dev->be);
 
@@ -76,6 +77,7 @@ attach_locked(struct wherry_device *dev, struct wherry_domain *dom) WHERRY_REQUI
 	rc = domain_refresh_caps_locked(dom);
 	if (rc != 0)
 		goto detach;
+	dev->ops = ops != NULL ? *ops : (struct wherry_device_ops){ .stop = NULL };
 	LIST_INSERT_HEAD(&dom->devices, dev, link);
 	return 0;
 detach:
@@ -99,12 +101,11 @@ wherry_device_attach(
 		goto unlock;
 	}
 	wherry_mutex_lock(&dom->lock);
-	rc = attach_locked(dev, dom);
+	rc = attach_locked(dev, dom, ops);
 	wherry_mutex_unlock(&dom->lock);
 	if (rc != 0)
 		goto unlock;
 	dev->dom = dom;
-	dev->ops = ops != NULL ? *ops : (struct wherry_device_ops){ .stop = NULL };
 unlock:
 	wherry_mutex_unlock(&dev->lock);
 	return rc;

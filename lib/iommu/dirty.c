@@ -86,10 +86,9 @@ widen_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES
 	return (struct wherry_span){ first, last - first + 1 };
 }
 
-/* Backend to pending, window by window. */
-static int
-fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
-	WHERRY_REQUIRES(&dom->lock)
+/* Window by window. */
+int
+domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
 {
 	struct wherry_span wide = widen_locked(dom, span);
 	uint64_t at = wide.iova, last = wherry_span_last(wide);
@@ -141,7 +140,7 @@ read_or_harvest(
 	if (rc == 0 && !dom->tracking)
 		rc = -EINVAL;
 	if (rc == 0)
-		rc = fetch_locked(dom, span, clear);
+		rc = domain_fetch_locked(dom, span, clear);
 	if (rc == 0)
 		report_locked(dom, span, clear, into);
 	wherry_mutex_unlock(&dom->lock);
@@ -262,9 +261,33 @@ fetch_fenced_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_R
 
 	if (rc != 0)
 		return rc;
-	rc = fetch_locked(dom, span, false);
+	rc = domain_fetch_locked(dom, span, false);
 	if (rc != 0)
 		unfence_locked(dom, span);
+	return rc;
+}
+
+/* The two readings of the bits that a check by content needs, and the look between them. */
+static int
+fetch_looking_locked(struct wherry_domain *dom, struct wherry_span span, struct content **ret_c)
+	WHERRY_REQUIRES(&dom->lock)
+{
+	struct content *c;
+	int rc = content_create_locked(dom, span, &c);
+
+	if (rc != 0)
+		return rc;
+	rc = domain_fetch_locked(dom, span, false);
+	if (rc != 0)
+		goto destroy_content;
+	content_look_locked(dom, c);
+	rc = domain_fetch_locked(dom, span, false);
+	if (rc != 0)
+		goto destroy_content;
+	*ret_c = c;
+	return 0;
+destroy_content:
+	content_destroy(c);
 	return rc;
 }
 
@@ -281,15 +304,29 @@ settle_mode_locked(struct wherry_domain *dom, enum wherry_unmap_mode *mode)
 		return -EOPNOTSUPP;
 	if (*mode == WHERRY_UNMAP_EXACT && dom->caps.exact_by == WHERRY_UNMAP_BY_ASSUMING)
 		*mode = WHERRY_UNMAP_ASSUME;
-	else if (*mode == WHERRY_UNMAP_EXACT && dom->caps.exact_by != WHERRY_UNMAP_BY_FENCE)
+	else if (*mode == WHERRY_UNMAP_EXACT && dom->caps.exact_by == WHERRY_UNMAP_BY_NOTHING)
 		return -EOPNOTSUPP;
 	return 0;
+}
+
+static int
+fetch_for_unmap_locked(struct wherry_domain *dom, struct wherry_span span,
+	enum wherry_unmap_mode mode, struct content **ret_c) WHERRY_REQUIRES(&dom->lock)
+{
+	if (mode == WHERRY_UNMAP_SNAPSHOT)
+		return domain_fetch_locked(dom, span, false);
+	if (mode != WHERRY_UNMAP_EXACT)
+		return 0;
+	if (dom->caps.exact_by == WHERRY_UNMAP_BY_CONTENT)
+		return fetch_looking_locked(dom, span, ret_c);
+	return fetch_fenced_locked(dom, span);
 }
 
 /* All that can fail; nothing has been unmapped yet. */
 static int
 prepare_unmap_locked(struct wherry_domain *dom, struct wherry_span span,
-	enum wherry_unmap_mode *mode, const struct wherry_bitmap *into) WHERRY_REQUIRES(&dom->lock)
+	enum wherry_unmap_mode *mode, const struct wherry_bitmap *into, struct content **ret_c)
+	WHERRY_REQUIRES(&dom->lock)
 {
 	int rc = *mode < WHERRY_UNMAP_SNAPSHOT || *mode > WHERRY_UNMAP_SEED ? -EINVAL : 0;
 
@@ -299,24 +336,23 @@ prepare_unmap_locked(struct wherry_domain *dom, struct wherry_span span,
 		rc = -ENOENT;
 	if (rc == 0)
 		rc = settle_mode_locked(dom, mode);
-	if (rc != 0)
-		return rc;
-	if (*mode == WHERRY_UNMAP_SNAPSHOT)
-		return fetch_locked(dom, span, false);
-	return *mode == WHERRY_UNMAP_EXACT ? fetch_fenced_locked(dom, span) : 0;
+	return rc != 0 ? rc : fetch_for_unmap_locked(dom, span, *mode, ret_c);
 }
 
 int
 wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span,
 	enum wherry_unmap_mode mode, struct wherry_bitmap *into)
 {
+	struct content *content = NULL;
 	int rc;
 
 	wherry_mutex_lock(&dom->lock);
-	rc = prepare_unmap_locked(dom, span, &mode, into);
+	rc = prepare_unmap_locked(dom, span, &mode, into, &content);
 	if (rc != 0)
 		goto unlock;
 	dom->drv->unmap(dom->be, span, mode == WHERRY_UNMAP_SEED ? &dom->sink : NULL);
+	if (content != NULL)
+		content_compare_locked(dom, content);
 	if (mode == WHERRY_UNMAP_ASSUME)
 		wherry_bitmap_mark(into, span);
 	else
@@ -324,5 +360,6 @@ wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span,
 	domain_forget_locked(dom, span);
 unlock:
 	wherry_mutex_unlock(&dom->lock);
+	content_destroy(content);
 	return rc;
 }

@@ -135,6 +135,17 @@ domain_refresh_caps_locked(struct wherry_domain *dom)
 	return 0;
 }
 
+void
+domain_update_caps_locked(struct wherry_domain *dom)
+{
+	struct wherry_domain_caps caps;
+
+	dom->drv->get_caps(dom->be, &caps);
+	caps.usable = dom->caps.usable;
+	caps.n_usable = dom->caps.n_usable;
+	dom->caps = caps;
+}
+
 static int
 init_domain(struct wherry_domain *dom)
 {
@@ -192,6 +203,7 @@ wherry_domain_destroy(struct wherry_domain *dom)
 		return;
 	assert(LIST_EMPTY(&dom->devices));
 	wherry_mutex_lock(&dom->lock);
+	granule_drop_locked(dom);
 	while (wherry_iova_next(dom->mappings, 0, &e)) {
 		dom->drv->unmap(dom->be, e.span, NULL);
 		domain_forget_locked(dom, e.span);

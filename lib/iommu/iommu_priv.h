@@ -31,7 +31,11 @@ struct mapping {
 	const uint8_t *bytes;
 	struct view view;
 	struct wherry_bitmap *pending;
+	bool in_twin; /* while there is a twin: it has this mapping */
 };
+
+/* A second set of tables: none, being filled, complete. */
+enum twin_state { TWIN_NONE, TWIN_FILLING, TWIN_READY };
 
 struct wherry_dirty_sink {
 	struct wherry_domain *dom;
@@ -50,6 +54,8 @@ struct wherry_domain {
 	void *be;                         /* the backend's half */
 	struct wherry_iova_set *mappings; /* of struct mapping; under lock */
 	bool tracking;                    /* under lock */
+	enum twin_state twin;             /* under lock */
+	uint64_t twins;                   /* how many are gone; under lock */
 	struct wherry_dirty_sink sink;
 	struct wherry_domain_caps caps;     /* under lock */
 	struct wherry_span *usable;         /* under lock */
@@ -63,7 +69,7 @@ struct wherry_device {
 	const struct wherry_iommu_driver *drv;
 	void *be;                       /* the backend's half */
 	struct wherry_domain *dom;      /* NULL: not attached; under lock */
-	struct wherry_device_ops ops;   /* zero when none were given; under lock */
+	struct wherry_device_ops ops;   /* zero when none were given; under dom->lock */
 	LIST_ENTRY(wherry_device) link; /* under dom->lock */
 };
 
@@ -73,6 +79,14 @@ int domain_refresh_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->
 /* Map the file and give place its address. -EFAULT: not that much file, or not mappable. */
 int view_open(struct view *view, struct wherry_place *place);
 void view_close(struct view *view);
+
+/* Ask the backend again about all but the usable ranges, which are as before. */
+void domain_update_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
+/* Bits of a span of mappings, from the backend to pending. */
+int domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
+	WHERRY_REQUIRES(&dom->lock);
+/* Drop the twin, if there is one. */
+void granule_drop_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 
 uint64_t domain_smallest_page(const struct wherry_domain *dom);
 /* The rules for every span: -EINVAL or -EOVERFLOW. */
@@ -89,5 +103,17 @@ void domain_forget_locked(struct wherry_domain *dom, struct wherry_span span)
  */
 bool domain_next_locked(struct wherry_domain *dom, struct wherry_span span,
 	struct wherry_iova_entry *entry) WHERRY_REQUIRES(&dom->lock);
+
+/* An exact unmap by content (content.c); the span is made of whole mappings. */
+struct content;
+/* All the memory it takes. -EOPNOTSUPP: the kernel has no random numbers. */
+int content_create_locked(struct wherry_domain *dom, struct wherry_span span,
+	struct content **ret_c) WHERRY_REQUIRES(&dom->lock);
+void content_destroy(struct content *c);
+/* Look at the pages that are not pending. */
+void content_look_locked(struct wherry_domain *dom, struct content *c) WHERRY_REQUIRES(&dom->lock);
+/* Nothing reaches them any more: make pending those that have changed since. */
+void content_compare_locked(struct wherry_domain *dom, struct content *c)
+	WHERRY_REQUIRES(&dom->lock);
 
 #endif /* IOMMU_PRIV_H */

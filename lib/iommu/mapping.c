@@ -73,6 +73,7 @@ alloc_mapping_locked(struct wherry_domain *dom, struct wherry_place *place, stru
 	if (rc != 0)
 		goto free_m;
 	m->bytes = place->vaddr;
+	m->in_twin = true; /* a backend maps in both */
 	*ret_m = m;
 	return 0;
 free_m:

@@ -126,6 +126,29 @@ int wherry_domain_dirty_read(struct wherry_domain *dom, struct wherry_span span,
 int wherry_domain_dirty_harvest(struct wherry_domain *dom, struct wherry_span span,
 	struct wherry_bitmap *into) WHERRY_MUST_CHECK;
 
+/**
+ * Build tables that track in units of @p page bytes, one of caps.page_sizes, beside the
+ * present ones, with traffic on; devices stay where they are. May take seconds per GiB.
+ *
+ * @retval -EOPNOTSUPP this backend never changes its granule, or not to that
+ * @retval -EALREADY one is being built, or that is the granule already
+ * @retval -EINVAL it is none of caps.page_sizes
+ * @retval -ECANCELED by granule_cancel, meanwhile
+ * @retval -ENOMEM no memory
+ */
+int wherry_domain_granule_prepare(struct wherry_domain *dom, uint64_t page) WHERRY_MUST_CHECK;
+/**
+ * Stop every device, move it over, and let it go on; all of them or none. No known
+ * write is lost.
+ *
+ * @retval -EINVAL nothing was prepared
+ * @retval -EBUSY a device cannot be stopped, or it is still being prepared
+ * @retval -ENOMEM no memory
+ */
+int wherry_domain_granule_commit(struct wherry_domain *dom) WHERRY_MUST_CHECK;
+/** Drop what was prepared. Harmless when nothing was. */
+void wherry_domain_granule_cancel(struct wherry_domain *dom);
+
 /** How a device's DMA is stopped for a moment. */
 struct wherry_device_ops {
 	int (*stop)(void *ctx);    /**< no DMA after return; -errno: it goes on */

@@ -75,6 +75,18 @@ struct wherry_iommu_driver {
 	void (*unfence)(void *be, struct wherry_span span);
 
 	/**
+	 * Only where caps say regrain: a second set of tables, the twin, whose leaves are
+	 * of @p page bytes. Empty at first; from now on map and unmap work on both sets.
+	 */
+	int (*twin_create)(void *be, uint64_t page);
+	/** Map there what was mapped before. */
+	int (*twin_fill)(void *be, struct wherry_span span, unsigned int prot);
+	/** No device does DMA: move all of them to the twin, or none. read_dirty reports both sets. */
+	int (*twin_swap)(void *be);
+	/** Drop the set that devices are not attached to. */
+	void (*twin_destroy)(void *be);
+
+	/**
 	 * -ENODEV: the name is not one of ours. No lock is held. Backends with the same
 	 * device_open have the same devices, which then attach to domains of each of them.
 	 */

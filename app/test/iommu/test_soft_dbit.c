@@ -175,6 +175,43 @@ TEST(soft_schedules_lose_writes_where_the_table_says_so)
 				check_outcomes(table, dbit);
 }
 
+/*
+ * By content: exact where D is set before the data lands, and even where a walker is
+ * stale, as what a stale entry lets through shows in the bytes. Refused with late.
+ */
+TEST(soft_schedules_lose_no_write_to_a_check_by_content)
+{
+	static char spec[80];
+
+	for (size_t table = 0; table < N_TABLES; table++) {
+		for (enum dbit dbit = CHECKED; dbit < N_DBITS; dbit++) {
+			if (!tables[table].has[dbit] || dbit == LATE)
+				continue;
+			snprintf(spec, sizeof(spec), "%s,exact=content", spec_of(table, dbit));
+			if (any_schedule_loses(spec, WHERRY_UNMAP_EXACT))
+				FAIL("%s loses a write", spec);
+		}
+	}
+}
+
+TEST(soft_check_by_content_is_refused_where_d_is_late)
+{
+	struct wherry_bitmap *bm;
+	struct wherry_span span;
+	struct rig r;
+
+	rig_open(&r, "soft:dbit=late,exact=content");
+	CHECK_EQ(r.caps.exact_by, WHERRY_UNMAP_BY_NOTHING);
+	CHECK(strstr(r.caps.reason, "late") != NULL);
+	span = rig_map(&r, BASE, 0, 4);
+	bm = rig_bitmap(&r, span);
+	CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
+	CHECK_EQ(wherry_domain_unmap_dirty(r.dom, span, WHERRY_UNMAP_EXACT, bm), -EOPNOTSUPP);
+	CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
+	wherry_bitmap_destroy(bm);
+	rig_close(&r);
+}
+
 TEST(soft_dbit_that_a_format_excludes_is_refused)
 {
 	struct wherry_domain *dom = NULL;

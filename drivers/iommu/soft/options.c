@@ -97,6 +97,13 @@ parse_dbit(const char *value, struct soft_options *opts)
 	return -EINVAL;
 }
 
+static int
+parse_exact(const char *value, struct soft_options *opts)
+{
+	opts->by_content = strcmp(value, "content") == 0;
+	return opts->by_content || strcmp(value, "fence") == 0 ? 0 : -EINVAL;
+}
+
 static const struct {
 	const char *name;
 	int (*parse)(const char *value, struct soft_options *opts);
@@ -107,6 +114,7 @@ static const struct {
 	{ "iotlb", parse_iotlb },
 	{ "units", parse_units },
 	{ "dbit", parse_dbit },
+	{ "exact", parse_exact },
 };
 
 static int

@@ -94,12 +94,23 @@ narrowest(const struct soft_domain *dom)
 	return width;
 }
 
+/* Why an exact unmap cannot be had, or NULL. */
+static const char *
+no_exact(const struct soft_options *opts)
+{
+	if (opts->dbit == SOFT_STALE && !opts->by_content)
+		return "dbit=stale: a write may pass a fence it has not seen, unnoticed";
+	if (opts->dbit == SOFT_LATE && opts->by_content)
+		return "dbit=late: a write may land before the look and set D after the reading";
+	return NULL;
+}
+
 static void
 get_caps(void *be, struct wherry_domain_caps *ret_caps)
 {
 	struct soft_domain *dom = be;
 	uint64_t end = UINT64_C(1) << narrowest(dom);
-	bool stale = dom->opts.dbit == SOFT_STALE;
+	const char *no = no_exact(&dom->opts);
 
 	dom->usable[0] = (struct wherry_span){ 0, end < MSI_FIRST ? end : MSI_FIRST };
 	dom->usable[1] = (struct wherry_span){ MSI_LAST + 1, end - MSI_LAST - 1 };
@@ -109,11 +120,13 @@ get_caps(void *be, struct wherry_domain_caps *ret_caps)
 		.usable = dom->usable,
 		.n_usable = end > MSI_LAST + 1 ? 2 : 1,
 		.dirty = WHERRY_DIRTY_TRACKED,
-		.exact_by = stale ? WHERRY_UNMAP_BY_NOTHING : WHERRY_UNMAP_BY_FENCE,
+		.exact_by = no != NULL         ? WHERRY_UNMAP_BY_NOTHING
+			: dom->opts.by_content ? WHERRY_UNMAP_BY_CONTENT
+					       : WHERRY_UNMAP_BY_FENCE,
 		.regrain = WHERRY_REGRAIN_NEVER,
 		.write_only = dom->opts.format->write_only,
-		.reason = stale ? "dbit=stale: a write may pass a fence it has not seen, unnoticed"
-				: "the soft backend keeps the leaf sizes it was created with",
+		.reason = no != NULL ? no
+				     : "the soft backend keeps the leaf sizes it was created with",
 	};
 }
 

@@ -36,6 +36,7 @@ struct soft_options {
 	unsigned int iotlb; /* entries per device, a power of two */
 	unsigned int units;
 	enum soft_dbit dbit;
+	bool by_content; /* an exact unmap is done so */
 };
 
 int soft_options_parse(const char *text, struct soft_options *ret_opts);
