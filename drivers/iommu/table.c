@@ -5,8 +5,10 @@
 #include "wherry_iommu_driver.h"
 
 extern const struct wherry_iommu_driver wherry_iommu_soft;
+extern const struct wherry_iommu_driver wherry_iommu_iommufd;
 
 const struct wherry_iommu_driver *const wherry_iommu_drivers[] = {
 	&wherry_iommu_soft,
+	&wherry_iommu_iommufd,
 	NULL,
 };

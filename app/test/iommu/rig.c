@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fake_kernel.h"
 #include "rig.h"
 #include "wherry_soft.h"
 
@@ -20,25 +21,99 @@ const char *const backends[] = {
 	"soft:format=amdv1,width=39,units=2",
 	"soft:format=arm64s1,iotlb=1",
 	"soft:format=arm64s1,leaf=16g",
+	"soft:exact=content,units=2",
+	"iommufd@fake",
+	"iommufd:leaf=max@fake",
 	NULL,
 };
 
-/* How devices of a backend are had and made to do DMA. */
-static const struct backend {
-	const char *name, *devices[RIG_DEVICES];
-	int (*write)(struct wherry_device *dev, uint64_t iova, const void *buf, size_t len);
-	int (*read)(struct wherry_device *dev, uint64_t iova, void *buf, size_t len);
-} known[] = {
-	{ "soft", { "soft:a", "soft:b" }, wherry_soft_dma_write, wherry_soft_dma_read },
+/* How devices of a place are had and made to do DMA; what stands in front of the place is a spec. */
+struct place {
+	const char *ends_with, *devices[RIG_DEVICES];
+	void (*open)(void);
+	void (*close)(void);
+	int (*write)(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len);
+	int (*read)(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len);
 };
 
-static const struct backend *
-backend_of(const struct rig *r)
+static int
+soft_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len)
 {
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strcmp(known[i].name, wherry_domain_backend(r->dom)) == 0)
-			return &known[i];
-	FAIL("no devices for backend %s", wherry_domain_backend(r->dom));
+	return wherry_soft_dma_write(r->dev[dev], iova, buf, len);
+}
+
+static int
+soft_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
+{
+	return wherry_soft_dma_read(r->dev[dev], iova, buf, len);
+}
+
+static void
+fake_open(void)
+{
+	fake_kernel_open(&(struct fake_kernel){ .map_file = true });
+}
+
+static int
+fake_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len)
+{
+	(void)r;
+	return fake_dma_write(dev, iova, buf, len);
+}
+
+static int
+fake_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
+{
+	(void)r;
+	return fake_dma_read(dev, iova, buf, len);
+}
+
+static const struct place places[] = {
+	{ "@fake", { "0000:01:00.0", "0000:02:00.0" }, fake_open, fake_kernel_close, fake_write,
+		fake_read },
+	{ "", { "soft:a", "soft:b" }, NULL, NULL, soft_write, soft_read },
+};
+
+static const struct place *
+place_of(const char *spec)
+{
+	const struct place *p = places;
+
+	while (strlen(spec) < strlen(p->ends_with) ||
+		strcmp(spec + strlen(spec) - strlen(p->ends_with), p->ends_with) != 0)
+		p++;
+	return p;
+}
+
+void
+rig_arrive(const char *spec)
+{
+	wherry_sys = &wherry_sys_kernel; /* should a test have failed elsewhere */
+	if (place_of(spec)->open != NULL)
+		place_of(spec)->open();
+}
+
+void
+rig_leave(const char *spec)
+{
+	if (place_of(spec)->close != NULL)
+		place_of(spec)->close();
+}
+
+int
+rig_domain(const char *spec, struct wherry_domain **ret_dom)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s",
+		(int)(strlen(spec) - strlen(place_of(spec)->ends_with)), spec);
+	return wherry_domain_create(name, ret_dom);
+}
+
+const char *
+rig_device_name(const char *spec, unsigned int dev)
+{
+	return place_of(spec)->devices[dev];
 }
 
 static void
@@ -65,12 +140,14 @@ rig_open(struct rig *r, const char *spec)
 	int rc;
 
 	memset(r, 0, sizeof(*r));
-	rc = wherry_domain_create(spec, &r->dom);
+	r->spec = spec;
+	rig_arrive(spec);
+	rc = rig_domain(spec, &r->dom);
 	if (rc == -ENODEV)
 		SKIP("%s is not on this machine: see doc/backends_soft.rst", spec);
 	CHECK_EQ(rc, 0);
 	for (unsigned int i = 0; i < RIG_DEVICES; i++) {
-		CHECK_EQ(wherry_device_open(backend_of(r)->devices[i], &r->dev[i]), 0);
+		CHECK_EQ(wherry_device_open(rig_device_name(spec, i), &r->dev[i]), 0);
 		CHECK_EQ(wherry_device_attach(r->dev[i], r->dom, NULL), 0);
 	}
 	wherry_domain_get_caps(r->dom, &r->caps);
@@ -86,18 +163,19 @@ rig_close(struct rig *r)
 	wherry_domain_destroy(r->dom);
 	munmap(r->mem, RIG_MEM);
 	close(r->fd);
+	rig_leave(r->spec);
 }
 
 int
 rig_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len)
 {
-	return backend_of(r)->write(r->dev[dev], iova, buf, len);
+	return place_of(r->spec)->write(r, dev, iova, buf, len);
 }
 
 int
 rig_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
 {
-	return backend_of(r)->read(r->dev[dev], iova, buf, len);
+	return place_of(r->spec)->read(r, dev, iova, buf, len);
 }
 
 int

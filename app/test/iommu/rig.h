@@ -17,6 +17,7 @@
 #define RIG_DEVICES 2u
 
 struct rig {
+	const char *spec;
 	struct wherry_domain *dom;
 	struct wherry_device *dev[RIG_DEVICES]; /* attached */
 	struct wherry_domain_caps caps;
@@ -30,6 +31,15 @@ extern const char *const backends[];
 
 void rig_open(struct rig *r, const char *spec);
 void rig_close(struct rig *r);
+
+/*
+ * In parts: what the spec's place needs before and after, a domain without devices, and
+ * the names of its devices. A spec is a domain's, followed by the place, as in "@fake".
+ */
+void rig_arrive(const char *spec);
+void rig_leave(const char *spec);
+int rig_domain(const char *spec, struct wherry_domain **ret_dom);
+const char *rig_device_name(const char *spec, unsigned int dev);
 
 /* DMA by a device: 0 or -EFAULT. */
 int rig_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len);

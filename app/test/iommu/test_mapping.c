@@ -250,15 +250,18 @@ TEST_EACH(domain_create_failure_leaves_nothing_behind, backends, spec)
 	FOR_EACH_FAULT(nth) {
 		struct wherry_device *dev = NULL;
 		struct wherry_domain *dom = NULL;
-		int rc = wherry_domain_create(spec, &dom);
+		int rc;
 
+		rig_arrive(spec);
+		rc = rig_domain(spec, &dom);
 		if (rc == 0)
-			rc = wherry_device_open("soft:x", &dev);
+			rc = wherry_device_open(rig_device_name(spec, 0), &dev);
 		if (rc == 0)
 			rc = wherry_device_attach(dev, dom, NULL);
 		wherry_fault_disarm();
 		CHECK(rc == 0 || rc == -ENOMEM);
 		wherry_device_close(dev);
 		wherry_domain_destroy(dom);
+		rig_leave(spec);
 	}
 }
