@@ -4,7 +4,7 @@
 
 # VARIANT: architecture, source package's version, fragments, and lines to change.
 kernel_variant() { # kernel_variant VARIANT: sets arch, source, fragments, patch
-	arch=x86_64 source=6.12 patch=
+	arch=x86 source=6.12 patch=
 	case $1 in
 	type1) fragments=(base type1) ;;
 	compat) fragments=(base compat) ;;
@@ -29,7 +29,7 @@ key_of_kernel() { # key_of_kernel VARIANT
 kernel_make() { # kernel_make OBJECTS TARGET...: reproducible, so that ccache hits
 	local objects=$1 cross=
 	shift
-	[ "$arch" = x86_64 ] || cross=aarch64-linux-gnu-
+	[ "$arch" = x86 ] || cross=aarch64-linux-gnu-
 	KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=wherry KBUILD_BUILD_HOST=wherry \
 		make -C "$objects" "ARCH=$arch" "CROSS_COMPILE=$cross" \
 		"CC=ccache ${cross}gcc" "HOSTCC=ccache gcc" "-j$jobs" "$@"
@@ -65,12 +65,12 @@ make_kernel() { # make_kernel VARIANT FOLDER
 	kernel_variant "$variant"
 	version=$(dpkg-query -W -f '${Version}' "linux-source-$source")
 	local tree=$cache/work/linux-$source${patch:+-$patch} objects=$cache/work/kernel-$variant
-	[ "$arch" = x86_64 ] || image=Image
+	[ "$arch" = x86 ] || image=Image
 	grep -qx "$version" "$tree/.unpacked" 2>/dev/null ||
 		step "kernel-$variant: unpack Linux $version" "$folder/unpack.log" "" kernel_unpack "$tree" "$version"
 	step "kernel-$variant: configure" "$folder/configure.log" "" kernel_configure "$tree" "$objects"
 	step "kernel-$variant: compile" "$folder/compile.log" 2100 kernel_make "$objects" "$image"
 	[ -c /dev/null ] || die "/dev/null is no device any more: rm /dev/null; mknod -m 666 /dev/null c 1 3"
-	cp "$objects/arch/${arch/_64/}/boot/$image" "$folder/$image"
+	cp "$objects/arch/$arch/boot/$image" "$folder/$image"
 	cp "$objects/.config" "$folder/config"
 }
