@@ -42,6 +42,34 @@ clip(struct wherry_span span, struct wherry_span to)
 	return (struct wherry_span){ iova, (last < to_last ? last : to_last) - iova + 1 };
 }
 
+/* The words that hold the bits of part, and what they stand for. */
+static struct wherry_span
+cut_words(struct wherry_span span, struct wherry_span part, uint64_t page, const uint64_t **words)
+{
+	uint64_t skip = (part.iova - span.iova) / page / 64, last = wherry_span_last(part);
+
+	*words += skip;
+	span.iova += skip * page * 64;
+	span.len = round_up(last - span.iova + 1, page);
+	return span;
+}
+
+void
+wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span, uint64_t page,
+	const uint64_t *words) WHERRY_NO_ANALYSIS /* called from a hook, as above */
+{
+	struct wherry_iova_entry e = { .value = NULL };
+
+	while (domain_next_locked(sink->dom, span, &e)) {
+		struct mapping *m = e.value;
+		const uint64_t *own = words;
+
+		if (m->pending != NULL)
+			wherry_bitmap_or_words(m->pending,
+				cut_words(span, clip(span, e.span), page, &own), page, own);
+	}
+}
+
 /* From one mapping's pending bits to the caller's bitmap. */
 static void
 report_mapping(struct wherry_bitmap *pending, struct wherry_span span, bool clear,

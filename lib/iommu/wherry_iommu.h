@@ -51,6 +51,7 @@ struct wherry_domain_caps {
 	enum wherry_regrain regrain;      /**< when the granule may change */
 	bool write_only;                  /**< false: WHERRY_DMA_WRITE may imply READ */
 	const char *reason;               /**< why no better, for people; never NULL */
+	uint64_t max_mappings;            /**< how many it can hold; 0: as many as memory */
 };
 
 /** What unmapping may assume about DMA that is still in flight. */

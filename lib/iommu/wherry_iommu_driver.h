@@ -28,6 +28,9 @@
 struct wherry_dirty_sink;
 /** Devices wrote to @p span; parts that are not mapped are ignored. */
 void wherry_dirty_sink_mark(struct wherry_dirty_sink *sink, struct wherry_span span);
+/** The same from words in the kernel's form, see wherry_bitmap_or_words(). */
+void wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span, uint64_t page,
+	const uint64_t *words);
 
 /**
  * What is to be mapped. Memory that was given as a file is at vaddr too, in a mapping
