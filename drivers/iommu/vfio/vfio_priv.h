@@ -5,7 +5,7 @@
 /*
  * The files of this folder: sysfs.c reads attributes, function.c puts them together,
  * gaps.c judges what is missing; vfio_device.c opens and closes, region.c, irq.c and
- * control.c are the calls on an open device.
+ * control.c are the calls on an open device; dma_log.c and ladder.c are about what it wrote.
  */
 
 #include <linux/vfio.h>
@@ -41,6 +41,9 @@ vfio_device_in_use(const struct vfio_device *dev)
 {
 	return dev != NULL && dev->fd >= 0;
 }
+
+/* Has the device a log of what it writes? */
+bool vfio_device_can_log(const struct vfio_device *dev);
 
 void vfio_unmap_regions(struct vfio_device *dev);
 void vfio_irqs_off(struct vfio_device *dev);

@@ -62,6 +62,19 @@ int wherry_vfio_find(const char *address, struct wherry_vfio_function *ret_fn) W
  */
 int wherry_vfio_each(int (*visit)(void *ctx, const struct wherry_vfio_function *fn), void *ctx);
 
+/** An IOMMU of the machine, as sysfs has it. */
+struct wherry_vfio_iommu {
+	char name[32];          /**< "dmar0" */
+	const char *kind;       /**< "Intel VT-d", "AMD-Vi", "Arm SMMUv3", or "" */
+	unsigned int n_devices; /**< that it translates for */
+	bool dirty;             /**< its registers say that it has dirty bits */
+	bool drains;            /**< VT-d: invalidation waits for writes under way; others: true */
+	char why[200];          /**< if dirty is false, what is missing; else "" */
+};
+/** Call @p visit for each IOMMU, in the way of wherry_vfio_each(). No IOMMU at all is 0. */
+int wherry_vfio_each_iommu(
+	int (*visit)(void *ctx, const struct wherry_vfio_iommu *iommu), void *ctx);
+
 /** What sysfs said of it when it was opened; NULL if @p dev is no VFIO device. Attached or not. */
 const struct wherry_vfio_function *wherry_vfio_function_of(const struct wherry_device *dev);
 /** The device's file descriptor; it stays the library's and is closed by detach. Or -EINVAL. */
@@ -158,6 +171,61 @@ int wherry_vfio_bus_master(struct wherry_device *dev, bool on) WHERRY_MUST_CHECK
 int wherry_vfio_stop(void *dev);
 /** Undo wherry_vfio_stop(). */
 void wherry_vfio_resume(void *dev);
+
+/**
+ * What devices wrote, as they log it themselves (VFIO DMA logging: Linux 6.1, ConnectX-6 and
+ * later functions of mlx5, pds, hisilicon). The last three calls have the shape that a write log
+ * of a tracker has, wherry_watch_add_log(): their ctx is the log. Not for more than one thread.
+ */
+struct wherry_vfio_log;
+#define WHERRY_VFIO_LOG_RANGES 256u /**< what every kernel takes */
+/**
+ * A log of all the @p n_devs attached @p devs together, which stay attached until it is
+ * destroyed. What is logged lies in the @p n_spans ascending @p spans of I/O addresses; where
+ * there are more than 256, neighbours are logged as one.
+ *
+ * @retval -EINVAL a device is not attached, the spans are not ascending, or there are none
+ * @retval -EOPNOTSUPP a device cannot log; which one is logged
+ * @retval -ENOMEM no memory
+ */
+int wherry_vfio_log_create(struct wherry_device *const *devs, unsigned int n_devs,
+	const struct wherry_span *spans, size_t n_spans, struct wherry_vfio_log **ret_log)
+	WHERRY_MUST_CHECK;
+/** Stop, and free. NULL is fine. */
+void wherry_vfio_log_destroy(struct wherry_vfio_log *log);
+/**
+ * Note writes to @p span, whole pages of 4 KiB, from now on. Outside of what the log was made for
+ * all counts as dirty, always.
+ *
+ * @retval -EEXIST it is noted already
+ * @retval -EOVERFLOW a device cannot log so much
+ * @retval -ENOMEM no memory
+ */
+int wherry_vfio_log_start(void *log, struct wherry_span span) WHERRY_MUST_CHECK;
+/** Note them no longer. */
+void wherry_vfio_log_stop(void *log, struct wherry_span span);
+/**
+ * Mark what was written to a span that was started, and forget it. A device that reports an error
+ * has lost count: all is dirty, and logging starts anew. -ENOENT: the span was not started.
+ */
+int wherry_vfio_log_harvest(void *log, struct wherry_span span, struct wherry_bitmap *into)
+	WHERRY_MUST_CHECK;
+
+/** How the writes of a device are known, best first. */
+enum wherry_vfio_writes {
+	WHERRY_VFIO_WRITES_IOMMU,       /**< by dirty bits of the IOMMU */
+	WHERRY_VFIO_WRITES_DEVICE,      /**< by the device's own log */
+	WHERRY_VFIO_WRITES_DESCRIPTORS, /**< by what its driver knows of completed buffers */
+	WHERRY_VFIO_WRITES_ALL,         /**< not at all: everything counts as dirty */
+};
+/** "IOMMU dirty bits", "VFIO DMA logging", "descriptor log", "everything dirty". */
+const char *wherry_vfio_writes_name(enum wherry_vfio_writes writes);
+/**
+ * The best way for @p dev, which is attached to @p dom; @p descriptors: its driver keeps a log of
+ * descriptors. Writes to @p why, which has room for @p cap bytes, why it is no better one.
+ */
+enum wherry_vfio_writes wherry_vfio_writes_known(const struct wherry_device *dev,
+	const struct wherry_domain *dom, bool descriptors, char *why, size_t cap);
 
 WHERRY_END_DECLS
 
