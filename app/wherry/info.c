@@ -4,19 +4,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "info.h"
 #include "wherry.h"
 #include "wherry_dirty.h"
 #include "wherry_mem.h"
 
-/* The last thing a library said: the reason of what failed just now. */
 static char last_line[512];
+
+const char *
+info_last_line(void)
+{
+	return last_line;
+}
+
+void
+info_forget_line(void)
+{
+	last_line[0] = '\0';
+}
+
+/* The first error is the cause, what follows are its effects. */
 
 static void
 keep_line(void *ctx, enum wherry_log_level level, const char *area, const char *line)
 {
+	static bool is_error;
+
 	(void)ctx;
-	(void)level;
 	(void)area;
+	if (last_line[0] != '\0' && is_error)
+		return;
+	is_error = level == WHERRY_LOG_ERR;
 	snprintf(last_line, sizeof(last_line), "%s", line);
 }
 
@@ -73,8 +91,8 @@ exact_name(enum wherry_unmap_how how)
 						 : "by assuming all dirty";
 }
 
-static json_t *
-caps_info(const char *name, struct wherry_domain *dom)
+json_t *
+info_caps(const char *name, struct wherry_domain *dom)
 {
 	struct wherry_domain_caps caps;
 	json_t *sizes = json_array();
@@ -95,12 +113,12 @@ backend_info(const char *name)
 	json_t *info;
 	int rc;
 
-	last_line[0] = '\0';
+	info_forget_line();
 	rc = wherry_domain_create(name, &dom);
 	if (rc != 0)
 		return json_pack("{ss sb ss}", "backend", name, "available", false, "reason",
 			last_line[0] != '\0' ? last_line : strerror(-rc));
-	info = caps_info(name, dom);
+	info = info_caps(name, dom);
 	wherry_domain_destroy(dom);
 	return info;
 }
@@ -113,26 +131,35 @@ all_info(void)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		json_array_append_new(backends, backend_info(names[i]));
-	return json_pack("{ss so so so}", "version", wherry_version(), "cpu_writes", cpu_info(),
-		"nodes", node_info(), "iommu", backends);
+	return json_pack("{ss so so so so so}", "version", wherry_version(), "machine",
+		info_machine(), "cpu_writes", cpu_info(), "nodes", node_info(), "iommu", backends,
+		"devices", info_devices());
 }
 
-static void
-show_backend(const json_t *b)
+void
+info_print_sizes(const json_t *sizes)
 {
 	const json_t *size;
 	char text[32];
 	size_t i;
 
-	printf("IOMMU %-10s %s", get_text(b, "backend"),
+	json_array_foreach(sizes, i, size)
+		printf(" %s", show_bytes(json_number_value(size), text, sizeof(text)));
+}
+
+static void
+show_backend(const json_t *b)
+{
+	char text[32];
+
+	printf("backend %-8s %s", get_text(b, "backend"),
 		json_is_true(json_object_get(b, "available")) ? "available" : "not available");
 	if (json_is_true(json_object_get(b, "available"))) {
 		printf("; device writes %s, granule %s, exact unmap %s, pages",
 			get_text(b, "dirty"),
 			show_bytes(get_real(b, "granule"), text, sizeof(text)),
 			get_text(b, "exact_unmap"));
-		json_array_foreach(json_object_get(b, "page_sizes"), i, size)
-			printf(" %s", show_bytes(json_number_value(size), text, sizeof(text)));
+		info_print_sizes(json_object_get(b, "page_sizes"));
 	}
 	if (*get_text(b, "reason") != '\0')
 		printf(": %s", get_text(b, "reason"));
@@ -159,10 +186,12 @@ show_info(const json_t *info)
 	size_t i;
 
 	printf("wherry           %s\n", get_text(info, "version"));
+	info_show_machine(json_object_get(info, "machine"));
 	printf("CPU writes       %s%s%s\n", get_text(cpu, "source"),
 		*get_text(cpu, "reason") != '\0' ? ": " : "", get_text(cpu, "reason"));
 	json_array_foreach(json_object_get(info, "nodes"), i, item) show_node(item);
 	json_array_foreach(json_object_get(info, "iommu"), i, item) show_backend(item);
+	info_show_devices(json_object_get(info, "devices"));
 }
 
 static error_t
@@ -188,7 +217,7 @@ cmd_info(int argc, char **argv)
 		{ 0 },
 	};
 	static const struct argp argp = { option_list, parse, "",
-		"Say what this machine offers: how CPU writes are tracked, NUMA nodes and hugepages, IOMMU backends.",
+		"Say what this machine offers: IOMMUs, how CPU writes are tracked, NUMA nodes and hugepages, backends, and each network device: what it would use, or what is missing and how to get it.",
 		NULL, NULL, NULL };
 	bool json = false;
 	json_t *info;

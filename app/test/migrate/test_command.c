@@ -191,7 +191,7 @@ TEST(command_info_gives_reasons)
 	size_t i;
 
 	find_command();
-	expect("info", 0, "IOMMU soft       available");
+	expect("info", 0, "backend soft     available");
 	run = start("info --json");
 	CHECK_EQ(finish(run), 0);
 	info = json_loads(run->text, 0, NULL);
