@@ -9,6 +9,7 @@
 
 #include "fake_vfio.h"
 #include "wherry_bitmap.h"
+#include "wherry_dirty.h"
 #include "wherry_vfio.h"
 
 #define PAGE UINT64_C(4096)
@@ -224,6 +225,52 @@ TEST(vfio_log_create_refuses_what_it_cannot_do)
 	wherry_device_detach(dev[1]);
 	CHECK_EQ(wherry_vfio_log_create(dev, 2, two, 1, &dma_log), -EINVAL);
 	CHECK(dma_log == NULL);
+	close_log();
+}
+
+static uint64_t
+take(struct wherry_tracker *tr, struct wherry_watch *w, struct wherry_bitmap *into)
+{
+	CHECK_EQ(wherry_tracker_harvest(tr), 0);
+	wherry_bitmap_clear(into);
+	CHECK_EQ(wherry_watch_take(w, false, into), 0);
+	return wherry_bitmap_count(into);
+}
+
+/* The domain, which cannot tell, is not asked: with it every page would be dirty each time. */
+TEST(vfio_log_takes_the_place_of_dirty_bits_in_a_tracker)
+{
+	const struct wherry_tracker_opts opts = { .cpu = WHERRY_CPU_NONE };
+	struct wherry_span own = { (uint64_t)(uintptr_t)mem, PAGES * PAGE };
+	struct wherry_write_log source = { .name = "VFIO DMA logging",
+		.start = wherry_vfio_log_start,
+		.stop = wherry_vfio_log_stop,
+		.harvest = wherry_vfio_log_harvest };
+	struct wherry_bitmap *taken;
+	struct wherry_tracker *tr;
+	struct wherry_watch *w;
+	uint8_t byte = 1;
+
+	open_devices();
+	CHECK_EQ(wherry_domain_map(dom, mem, WHERRY_DMA_WRITE, &own), 0);
+	CHECK_EQ(wherry_vfio_log_create(dev, 2, &own, 1, &dma_log), 0);
+	source.ctx = dma_log;
+	CHECK_EQ(wherry_tracker_create(&opts, &tr), 0);
+	CHECK_EQ(wherry_watch_create(tr, "m", own, PAGE, &w), 0);
+	CHECK_EQ(wherry_bitmap_create(own, PAGE, &taken), 0);
+	CHECK_EQ(wherry_watch_add_log(w, &source), 0);
+	CHECK_EQ(wherry_tracker_start(tr), 0);
+	CHECK_EQ(take(tr, w, taken), PAGES); /* all that is there at the start */
+	CHECK_EQ(take(tr, w, taken), 0);
+	CHECK_EQ(fake_vfio_dma(1, own.iova + 5 * PAGE, &byte, 1, true), 0);
+	CHECK_EQ(fake_vfio_dma(2, own.iova + 6 * PAGE, &byte, 1, true), 0);
+	CHECK_EQ(take(tr, w, taken), 2);
+	fake_vfio_fail(REPORT, 1, -EIO);
+	CHECK_EQ(take(tr, w, taken), PAGES);
+	CHECK_EQ(take(tr, w, taken), 0);
+	wherry_tracker_destroy(tr);
+	CHECK(!fake_vfio.groups[1].log.on);
+	wherry_bitmap_destroy(taken);
 	close_log();
 }
 
