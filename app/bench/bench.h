@@ -48,12 +48,18 @@ int bench_cannot(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 
  */
 void bench_record(struct bench_result *result, const char *metric, const char *unit, double value);
 
+/* The same, shown relative to @p baseline, a metric of the same unit recorded before it. */
+void bench_record_ratio(struct bench_result *result, const char *metric, const char *unit,
+	double value, const char *baseline);
+
 /* CLOCK_MONOTONIC. */
 uint64_t bench_now_ns(void);
+/* What this thread has had of a CPU: for work that nobody else does, on a machine that others use too. */
+uint64_t bench_cpu_ns(void);
 
 /*
- * Call @p step, which does @p ops operations, for about 50 ms; nanoseconds per
- * operation, or -errno of a step that failed.
+ * Call @p step, which does @p ops operations, for about 50 ms of CPU time; nanoseconds
+ * of it per operation, or -errno of a step that failed.
  */
 double bench_ns_per_op(int (*step)(void *ctx), void *ctx, uint64_t ops);
 

@@ -14,13 +14,13 @@ report_text(FILE *out, const struct bench_result *result)
 	}
 	for (unsigned int i = 0; i < result->n_metrics; i++) {
 		const struct metric *m = &result->metrics[i];
-		struct summary sum = summarize(m->samples, m->n);
-		double ratio;
+		struct summary sum = summarize(m->samples, m->n), ratio;
 
 		fprintf(out, "  %-28s %12.4g %-9s [%.4g .. %.4g]", m->name, sum.median, m->unit,
 			sum.min, sum.max);
 		if (ratio_to_baseline(result, m, &ratio))
-			fprintf(out, "  %.3g x %s", ratio, result->metrics[0].name);
+			fprintf(out, "  %.3g x %s [%.3g .. %.3g]", ratio.median, m->baseline,
+				ratio.min, ratio.max);
 		fputc('\n', out);
 	}
 }
@@ -28,17 +28,18 @@ report_text(FILE *out, const struct bench_result *result)
 static json_t *
 metric_json(const struct bench_result *result, const struct metric *m)
 {
-	struct summary sum = summarize(m->samples, m->n);
+	struct summary sum = summarize(m->samples, m->n), ratio;
 	json_t *samples = json_array(), *object;
-	double ratio;
 
 	for (unsigned int i = 0; i < m->n; i++)
 		json_array_append_new(samples, json_real(m->samples[i]));
 	object = json_pack("{s:s, s:s, s:f, s:f, s:f, s:o}", "name", m->name, "unit", m->unit,
 		"median", sum.median, "min", sum.min, "max", sum.max, "samples", samples);
 	if (object != NULL && ratio_to_baseline(result, m, &ratio)) {
-		json_object_set_new(object, "baseline", json_string(result->metrics[0].name));
-		json_object_set_new(object, "ratio", json_real(ratio));
+		json_object_set_new(object, "baseline", json_string(m->baseline));
+		json_object_set_new(object, "ratio", json_real(ratio.median));
+		json_object_set_new(object, "ratio_min", json_real(ratio.min));
+		json_object_set_new(object, "ratio_max", json_real(ratio.max));
 	}
 	return object;
 }

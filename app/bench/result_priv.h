@@ -11,12 +11,13 @@
 
 #include "bench.h"
 
-#define RESULT_MAX_METRICS 24
+#define RESULT_MAX_METRICS 64
 #define RESULT_MAX_RUNS 101
 
 struct metric {
 	const char *name;
 	const char *unit;
+	const char *baseline; /* the metric it is relative to; its own name: to none */
 	unsigned int n;
 	double samples[RESULT_MAX_RUNS];
 };
@@ -34,9 +35,9 @@ struct summary {
 
 /* Of @p n > 0 samples. */
 struct summary summarize(const double *samples, unsigned int n);
-/* Median of the ratios, run by run, to the bench's baseline; false: it has none. */
+/* Of the ratios, run by run, to its baseline; false: it has none. */
 bool ratio_to_baseline(
-	const struct bench_result *result, const struct metric *m, double *ret_ratio);
+	const struct bench_result *result, const struct metric *m, struct summary *ret_ratio);
 
 void report_text(FILE *out, const struct bench_result *result);
 struct json_t;

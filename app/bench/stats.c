@@ -27,25 +27,36 @@ summarize(const double *samples, unsigned int n)
 	return sum;
 }
 
-bool
-ratio_to_baseline(const struct bench_result *result, const struct metric *m, double *ret_ratio)
+static const struct metric *
+find_metric(const struct bench_result *result, const char *name)
 {
-	const struct metric *base = &result->metrics[0];
+	for (unsigned int i = 0; i < result->n_metrics; i++)
+		if (strcmp(result->metrics[i].name, name) == 0)
+			return &result->metrics[i];
+	return NULL;
+}
+
+bool
+ratio_to_baseline(
+	const struct bench_result *result, const struct metric *m, struct summary *ret_ratio)
+{
+	const struct metric *base = find_metric(result, m->baseline);
 	double ratios[RESULT_MAX_RUNS];
 
-	if (m == base || m->n != base->n || strcmp(m->unit, base->unit) != 0)
+	if (base == NULL || m == base || m->n != base->n || strcmp(m->unit, base->unit) != 0)
 		return false;
 	for (unsigned int i = 0; i < m->n; i++) {
 		if (base->samples[i] <= 0)
 			return false;
 		ratios[i] = m->samples[i] / base->samples[i];
 	}
-	*ret_ratio = summarize(ratios, m->n).median;
+	*ret_ratio = summarize(ratios, m->n);
 	return true;
 }
 
 void
-bench_record(struct bench_result *result, const char *metric, const char *unit, double value)
+bench_record_ratio(struct bench_result *result, const char *metric, const char *unit, double value,
+	const char *baseline)
 {
 	struct metric *m = result->metrics, *end = m + result->n_metrics;
 
@@ -55,8 +66,16 @@ bench_record(struct bench_result *result, const char *metric, const char *unit, 
 		if (result->n_metrics == RESULT_MAX_METRICS)
 			abort(); /* a bench with more metrics than room for them */
 		result->n_metrics++;
-		*m = (struct metric){ .name = metric, .unit = unit };
+		*m = (struct metric){ .name = metric, .unit = unit, .baseline = baseline };
 	}
 	if (m->n < RESULT_MAX_RUNS)
 		m->samples[m->n++] = value;
+}
+
+void
+bench_record(struct bench_result *result, const char *metric, const char *unit, double value)
+{
+	const char *first = result->n_metrics > 0 ? result->metrics[0].name : metric;
+
+	bench_record_ratio(result, metric, unit, value, first);
 }

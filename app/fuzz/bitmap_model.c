@@ -10,7 +10,7 @@
 #include "models.h"
 #include "wherry_bitmap.h"
 
-#define PAGES_MAX 9000u /* three blocks of the second level */
+#define PAGES_MAX 9000u /* 18 blocks of the second level */
 
 typedef unsigned __int128 wide_t;
 

@@ -2,12 +2,18 @@
 #ifndef BASE_PRIV_H
 #define BASE_PRIV_H
 
-/* What all of lib/ and drivers/ include first: the four seams of lib/base. */
+/* What all of lib/ and drivers/ include first: the four seams of lib/base, and a little more. */
 
 #include "fault_priv.h"
 #include "lock_priv.h"
 #include "log_priv.h"
 #include "sys_priv.h"
+
+/*
+ * len bytes of zeros, or NULL; free() frees them. What is large lies on hugepages if the
+ * kernel likes: in small ones, nearly every access far from the last one misses the TLB.
+ */
+void *wherry_zalloc(size_t len);
 
 /* Small arithmetic that is wrong more often than one thinks. */
 

@@ -32,7 +32,8 @@ div_up(uint64_t n, uint64_t by)
 static size_t
 body_bytes(const struct wherry_bitmap *bm)
 {
-	return (bm->n_words + div_up(bm->n_blocks, WORD_PAGES)) * sizeof(uint64_t);
+	return bm->n_blocks * BLOCK_BYTES +
+		(div_up(bm->n_blocks, WORD_PAGES) + SUMS_AHEAD) * sizeof(uint64_t);
 }
 
 int
@@ -47,11 +48,14 @@ wherry_bitmap_create(struct wherry_span span, uint64_t page, struct wherry_bitma
 	shape.n_pages = span.len >> shape.shift;
 	shape.n_words = div_up(shape.n_pages, WORD_PAGES);
 	shape.n_blocks = div_up(shape.n_words, BLOCK_WORDS);
-	bm = wherry_fault("bitmap.create") ? NULL : calloc(1, sizeof(*bm) + body_bytes(&shape));
+	bm = wherry_fault("bitmap.create")
+		? NULL
+		: wherry_zalloc(sizeof(*bm) + BLOCK_BYTES + body_bytes(&shape));
 	if (bm == NULL)
 		return -ENOMEM;
 	*bm = shape;
-	bm->sums = bm->words + bm->n_words;
+	bm->words = (uint64_t *)(uintptr_t)round_up((uintptr_t)(bm + 1), BLOCK_BYTES);
+	bm->sums = bm->words + bm->n_blocks * BLOCK_WORDS;
 	*ret_bm = bm;
 	return 0;
 }
@@ -77,7 +81,7 @@ wherry_bitmap_page(const struct wherry_bitmap *bm)
 size_t
 wherry_bitmap_footprint(const struct wherry_bitmap *bm)
 {
-	return sizeof(*bm) + body_bytes(bm);
+	return sizeof(*bm) + BLOCK_BYTES + body_bytes(bm);
 }
 
 /* The part of span that lies inside the bitmap, in bytes from its first one. */
@@ -146,56 +150,29 @@ wherry_bitmap_mark(struct wherry_bitmap *bm, struct wherry_span span)
 		bitmap_or_word(bm, w, word_mask(pages, w));
 }
 
-/* The first block at b or behind it with a marked page; n_blocks or more: none. */
-static size_t
-next_block(const struct wherry_bitmap *bm, size_t b)
-{
-	size_t s = b / WORD_PAGES, n_sums = div_up(bm->n_blocks, WORD_PAGES);
-	uint64_t bits;
-
-	if (b >= bm->n_blocks)
-		return bm->n_blocks;
-	for (bits = bm->sums[s] & (UINT64_MAX << b % WORD_PAGES); bits == 0; bits = bm->sums[s])
-		if (++s == n_sums)
-			return bm->n_blocks;
-	return s * WORD_PAGES + (size_t)__builtin_ctzll(bits);
-}
-
 size_t
 bitmap_next_word(const struct wherry_bitmap *bm, size_t w)
 {
-	while (w < bm->n_words) {
-		size_t b = next_block(bm, w / BLOCK_WORDS);
+	size_t b = bitmap_next_block(bm, w / BLOCK_WORDS);
+	unsigned int live = b == w / BLOCK_WORDS ? UINT_MAX << w % BLOCK_WORDS : UINT_MAX;
 
-		if (b != w / BLOCK_WORDS)
-			w = b * BLOCK_WORDS;
-		else if (bm->words[w] != 0)
-			return w;
-		else
-			w++;
+	while (b < bm->n_blocks) {
+		live &= bitmap_live_words(bm->words + b * BLOCK_WORDS);
+		if (live != 0)
+			return b * BLOCK_WORDS + (unsigned int)__builtin_ctz(live);
+		live = UINT_MAX;
+		b = bitmap_next_block(bm, b + 1);
 	}
-	return w;
-}
-
-static bool
-block_is_clean(const struct wherry_bitmap *bm, size_t b)
-{
-	size_t w = b * BLOCK_WORDS, end = w + BLOCK_WORDS;
-
-	if (end > bm->n_words)
-		end = bm->n_words;
-	while (w < end && bm->words[w] == 0)
-		w++;
-	return w == end;
+	return bm->n_words;
 }
 
 void
 bitmap_settle(struct wherry_bitmap *bm, size_t first_word, size_t last_word)
 {
-	size_t b = next_block(bm, first_word / BLOCK_WORDS);
+	size_t b = bitmap_next_block(bm, first_word / BLOCK_WORDS);
 
-	for (; b <= last_word / BLOCK_WORDS && b < bm->n_blocks; b = next_block(bm, b + 1))
-		if (block_is_clean(bm, b))
+	for (; b <= last_word / BLOCK_WORDS && b < bm->n_blocks; b = bitmap_next_block(bm, b + 1))
+		if (bitmap_live_words(bm->words + b * BLOCK_WORDS) == 0)
 			bm->sums[b / WORD_PAGES] &= ~(UINT64_C(1) << b % WORD_PAGES);
 }
 
@@ -231,13 +208,28 @@ wherry_bitmap_test(const struct wherry_bitmap *bm, uint64_t iova)
 	return (bm->words[pages.first / WORD_PAGES] >> pages.first % WORD_PAGES & 1) != 0;
 }
 
+/* Without the CPU's own instruction, which not every machine has, this beats the library's. */
+static unsigned int
+ones(uint64_t word)
+{
+	word -= word >> 1 & UINT64_C(0x5555555555555555);
+	word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+	word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned int)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
 uint64_t
 wherry_bitmap_count(const struct wherry_bitmap *bm)
 {
 	uint64_t n = 0;
 
-	for (size_t w = bitmap_next_word(bm, 0); w < bm->n_words; w = bitmap_next_word(bm, w + 1))
-		n += (unsigned int)__builtin_popcountll(bm->words[w]);
+	for (size_t b = bitmap_next_block(bm, 0); b < bm->n_blocks;
+		b = bitmap_next_block(bm, b + 1)) {
+		const uint64_t *block = bm->words + b * BLOCK_WORDS;
+
+		for (unsigned int live = bitmap_live_words(block); live != 0; live &= live - 1)
+			n += ones(block[__builtin_ctz(live)]);
+	}
 	return n;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What two bitmaps do together. Everything that marks goes through or_word_at():
- * 64 pages of some size at some address, from a bitmap or from the kernel. Equal
- * pages are moved a word at a time, others run by run.
+ * What two bitmaps do together. What marks goes through or_word_at(): 64 pages of
+ * some size at some address, from a bitmap or from the kernel. Equal pages are moved
+ * a word at a time, others run by run. Bitmaps whose words hold the same pages, as
+ * those of one mapping do, are spared the arithmetic: or_same_words().
  */
 #include <assert.h>
 
@@ -58,12 +59,56 @@ or_word_at(struct wherry_bitmap *into, struct chunk from)
 		or_runs(into, from);
 }
 
+/* Word 0 of from in words of into, if the words of both hold the same pages wherever both have them. */
+static bool
+same_words(const struct wherry_bitmap *into, const struct wherry_bitmap *from, uint64_t *ret_shift)
+{
+	unsigned int shift = into->shift + (unsigned int)__builtin_ctz(WORD_PAGES);
+	uint64_t offset = from->span.iova - into->span.iova;
+
+	*ret_shift = offset >> (shift & 63);
+	return into->shift == from->shift && from->span.iova >= into->span.iova && shift < 64 &&
+		*ret_shift << shift == offset &&
+		wherry_span_last(from->span) <= wherry_span_last(into->span);
+}
+
+/* Eight words of another bitmap at word w; they are 0 where into has no pages. */
+static void
+or_block(struct wherry_bitmap *into, size_t w, const uint64_t *block)
+{
+	if (w % BLOCK_WORDS != 0) {
+		for (unsigned int live = bitmap_live_words(block); live != 0; live &= live - 1) {
+			unsigned int i = (unsigned int)__builtin_ctz(live);
+
+			bitmap_or_word(into, w + i, block[i]);
+		}
+		return;
+	}
+	for (unsigned int i = 0; i < BLOCK_WORDS; i++)
+		into->words[w + i] |= block[i];
+	w /= BLOCK_WORDS;
+	into->sums[w / WORD_PAGES] |= UINT64_C(1) << w % WORD_PAGES;
+}
+
+static void
+or_same_words(struct wherry_bitmap *into, const struct wherry_bitmap *from, uint64_t shift)
+{
+	for (size_t b = bitmap_next_block(from, 0); b < from->n_blocks;
+		b = bitmap_next_block(from, b + 1))
+		or_block(into, shift + b * BLOCK_WORDS, from->words + b * BLOCK_WORDS);
+}
+
 void
 wherry_bitmap_or(struct wherry_bitmap *into, const struct wherry_bitmap *from)
 {
 	struct range pages;
+	uint64_t shift;
 	size_t w;
 
+	if (same_words(into, from, &shift)) {
+		or_same_words(into, from, shift);
+		return;
+	}
 	if (!bitmap_touched(from, into->span, &pages))
 		return;
 	for (w = bitmap_next_word(from, pages.first / WORD_PAGES);

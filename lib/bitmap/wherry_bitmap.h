@@ -10,8 +10,8 @@ WHERRY_BEGIN_DECLS
  * @file
  * One bit per page of a span: which pages were written.
  *
- * A second level, one bit per 64 words, lets count, take and iteration follow
- * the marked pages instead of the span: a TiB with ten dirty pages is cheap.
+ * A second level, one bit per 512 pages, lets count, take and iteration follow the
+ * marked pages instead of the span: a TiB with ten thousand dirty pages is cheap.
  *
  * Pages:   a power of two of at least 1 byte; the span starts and ends on one.
  * Outside: parts of an argument that lie outside the span are ignored; an

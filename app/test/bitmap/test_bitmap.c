@@ -66,7 +66,7 @@ TEST(bitmap_says_its_shape)
 	CHECK(wherry_bitmap_span(bm).iova == 8 * PAGE);
 	CHECK(wherry_bitmap_span(bm).len == 1 << 30);
 	CHECK(wherry_bitmap_page(bm) == PAGE);
-	/* one bit a page, and the second level: far below 0.2 % */
+	/* one bit a page, and the second level: 0.2 % more */
 	CHECK(wherry_bitmap_footprint(bm) >= (1 << 30) / PAGE / 8);
 	CHECK(wherry_bitmap_footprint(bm) < (1 << 30) / PAGE / 8 + 1024);
 	wherry_bitmap_destroy(bm);
@@ -143,6 +143,28 @@ TEST(bitmap_take_leaves_coarse_pages_that_reach_outside)
 	CHECK(wherry_bitmap_test(coarse, 0));
 	wherry_bitmap_destroy(fine);
 	wherry_bitmap_destroy(coarse);
+}
+
+/* Where words, or blocks of words, of the two hold the same pages, and where they do not. */
+TEST(bitmap_or_marks_the_same_pages_wherever_it_lies)
+{
+	static const uint64_t places[] = { 0, 1, 63, 64, 65, 128, 512, 576, 1024, 1100 };
+	static const uint64_t marked[] = { 0, 63, 64, 500, 511, 512, 575, 699 };
+	const size_t n = sizeof(marked) / sizeof(marked[0]);
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct wherry_bitmap *from = make(span((7 + places[i]) * PAGE, 700 * PAGE), PAGE);
+		struct wherry_bitmap *into = make(span(7 * PAGE, 1801 * PAGE), PAGE);
+
+		for (size_t k = 0; k < n; k++)
+			wherry_bitmap_mark(from, span((7 + places[i] + marked[k]) * PAGE, PAGE));
+		wherry_bitmap_or(into, from);
+		CHECK_EQ(wherry_bitmap_count(into), n);
+		for (size_t k = 0; k < n; k++)
+			CHECK(wherry_bitmap_test(into, (7 + places[i] + marked[k]) * PAGE));
+		wherry_bitmap_destroy(from);
+		wherry_bitmap_destroy(into);
+	}
 }
 
 TEST(bitmap_or_words_reads_the_kernel_form)
