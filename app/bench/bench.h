@@ -10,6 +10,7 @@
  * asserts a time: numbers are for people and for comparison.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct bench {
 	/* One run: bench_record() for each metric, the baseline first. */
 	int (*run)(void *ctx, struct bench_result *result);
 	void (*teardown)(void *ctx); /* of what setup made, also when a run failed */
+	bool once;                   /* one run says it all: no warming up, no repetition */
 	struct bench *next;
 };
 
@@ -62,6 +64,12 @@ uint64_t bench_cpu_ns(void);
  * of it per operation, or -errno of a step that failed.
  */
 double bench_ns_per_op(int (*step)(void *ctx), void *ctx, uint64_t ops);
+
+/* Of @p n > 0 values, which end up in order. */
+double bench_median(double *values, unsigned int n);
+
+/* --long: as much as a night has time for. */
+extern bool bench_long;
 
 /* Memory of a memfd, as regions are, aligned to @p align, a power of two of pages; NULL: none. */
 void *bench_memory(size_t len, size_t align);

@@ -14,6 +14,8 @@
 
 #include "result_priv.h"
 
+bool bench_long;
+
 static struct bench *benches;
 static char cannot[256]; /* what bench_cannot() was told last */
 
@@ -49,6 +51,7 @@ static const struct argp_option arguments[] = {
 	{ "runs", 'n', "N", 0, "measure N times, 1 to 101 (7)", 0 },
 	{ "json", 'j', NULL, 0, "results as one JSON object", 0 },
 	{ "list", 'l', NULL, 0, "name the benches", 0 },
+	{ "long", 'L', NULL, 0, "race: 10^9 writes", 0 },
 	{ 0 },
 };
 
@@ -86,6 +89,9 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'l':
 		opts->list = true;
+		return 0;
+	case 'L':
+		bench_long = true;
 		return 0;
 	case ARGP_KEY_ARGS:
 		opts->names = state->argv + state->next;
@@ -131,6 +137,8 @@ progress(const char *fmt, ...)
 static int
 run_all(const struct bench *b, void *ctx, unsigned int runs, struct bench_result *result)
 {
+	if (b->once)
+		return b->run(ctx, result);
 	for (unsigned int i = 0; i <= runs; i++) {
 		int rc = b->run(ctx, result);
 

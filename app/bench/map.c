@@ -3,13 +3,12 @@
  * What it costs to map a page for devices and to take it away, per page size, with
  * a device attached whose IOTLB has to be invalidated; and the same 2 MiB in leaves of
  * 4 KiB, as dirty tracking wants them. The baseline is the kernel's price for the same
- * on the CPU's side: mmap and munmap of one page.
+ * on the CPU's side: mmap and munmap of one page. Unmapping with dirty bits: unmap.c.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include <wherry_bitmap.h>
 #include <wherry_soft.h>
 
 #include "bench.h"
@@ -22,7 +21,6 @@ enum { GREAT, SMALL, DOMAINS };
 struct mapping {
 	struct wherry_domain *dom[DOMAINS];
 	struct wherry_device *dev[DOMAINS];
-	struct wherry_bitmap *found;
 	char *memory; /* 1 GiB, aligned to itself, never touched */
 };
 
@@ -31,7 +29,6 @@ map_teardown(void *ctx)
 {
 	struct mapping *m = ctx;
 
-	wherry_bitmap_destroy(m->found);
 	for (size_t i = 0; i < DOMAINS; i++) {
 		wherry_device_close(m->dev[i]);
 		wherry_domain_destroy(m->dom[i]);
@@ -66,8 +63,6 @@ map_setup(void **ret_ctx)
 		return bench_cannot(-ENOMEM, "no memory");
 	m->memory = bench_memory(GIB, GIB);
 	rc = m->memory != NULL ? open_domains(m) : -ENOMEM;
-	if (rc == 0)
-		rc = wherry_bitmap_create((struct wherry_span){ GIB, GIB }, PAGE, &m->found);
 	if (rc != 0) {
 		map_teardown(m);
 		return bench_cannot(rc, "no soft domain");
@@ -80,25 +75,13 @@ map_setup(void **ret_ctx)
 struct kind {
 	unsigned int domain;
 	uint64_t len;
-	bool dirty; /* unmapped with dirty bits, in this mode */
-	enum wherry_unmap_mode mode;
-	const char *map, *unmap; /* metrics; NULL: not reported */
+	const char *map, *unmap; /* metrics */
 };
 
 /* Nanoseconds spent in each of the two, summed over ROUNDS. */
 struct cost {
 	uint64_t map, unmap;
 };
-
-static int
-unmap_by(struct mapping *m, const struct kind *kind, struct wherry_span span)
-{
-	struct wherry_domain *dom = m->dom[kind->domain];
-
-	if (!kind->dirty)
-		return wherry_domain_unmap(dom, span);
-	return wherry_domain_unmap_dirty(dom, span, kind->mode, m->found);
-}
 
 static int
 map_rounds(struct mapping *m, struct kind kind, struct cost *ret_cost)
@@ -114,7 +97,7 @@ map_rounds(struct mapping *m, struct kind kind, struct cost *ret_cost)
 		rc = wherry_domain_map(dom, m->memory, WHERRY_DMA_WRITE, &span);
 		mapped = bench_now_ns();
 		if (rc == 0)
-			rc = unmap_by(m, &kind, span);
+			rc = wherry_domain_unmap(dom, span);
 		cost.map += mapped - start;
 		cost.unmap += bench_now_ns() - mapped;
 	}
@@ -148,17 +131,12 @@ us_each(uint64_t ns)
 static int
 measure_kind(struct mapping *m, const struct kind *kind, struct bench_result *result)
 {
-	struct wherry_domain *dom = m->dom[kind->domain];
 	struct cost cost;
-	int rc = kind->dirty ? wherry_domain_dirty_start(dom) : 0;
+	int rc = map_rounds(m, *kind, &cost);
 
-	if (rc == 0)
-		rc = map_rounds(m, *kind, &cost);
-	wherry_domain_dirty_stop(dom);
 	if (rc != 0)
 		return bench_cannot(rc, "%s", kind->unmap);
-	if (kind->map != NULL)
-		bench_record(result, kind->map, "us", us_each(cost.map));
+	bench_record(result, kind->map, "us", us_each(cost.map));
 	bench_record(result, kind->unmap, "us", us_each(cost.unmap));
 	return 0;
 }
@@ -167,14 +145,10 @@ static int
 map_run(void *ctx, struct bench_result *result)
 {
 	static const struct kind kinds[] = {
-		{ GREAT, PAGE, false, 0, "map_4K", "unmap_4K" },
-		{ GREAT, PAGE, true, WHERRY_UNMAP_EXACT, NULL, "unmap_4K_exact" },
-		{ GREAT, 2 * MIB, false, 0, "map_2M", "unmap_2M" },
-		{ GREAT, GIB, false, 0, "map_1G", "unmap_1G" },
-		{ SMALL, 2 * MIB, false, 0, "map_2M_as_4K", "unmap_2M_as_4K" },
-		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_SNAPSHOT, NULL, "unmap_2M_as_4K_snapshot" },
-		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_SEED, NULL, "unmap_2M_as_4K_seed" },
-		{ SMALL, 2 * MIB, true, WHERRY_UNMAP_EXACT, NULL, "unmap_2M_as_4K_exact" },
+		{ GREAT, PAGE, "map_4K", "unmap_4K" },
+		{ GREAT, 2 * MIB, "map_2M", "unmap_2M" },
+		{ GREAT, GIB, "map_1G", "unmap_1G" },
+		{ SMALL, 2 * MIB, "map_2M_as_4K", "unmap_2M_as_4K" },
 	};
 	uint64_t ns;
 	int rc = kernel_rounds(&ns);

@@ -11,7 +11,7 @@
 
 #include "bench.h"
 
-#define RESULT_MAX_METRICS 64
+#define RESULT_MAX_METRICS 96
 #define RESULT_MAX_RUNS 101
 
 struct metric {

@@ -13,6 +13,13 @@ compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+double
+bench_median(double *values, unsigned int n)
+{
+	qsort(values, n, sizeof(*values), compare);
+	return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
 struct summary
 summarize(const double *samples, unsigned int n)
 {
@@ -20,8 +27,7 @@ summarize(const double *samples, unsigned int n)
 	struct summary sum;
 
 	memcpy(sorted, samples, n * sizeof(*samples));
-	qsort(sorted, n, sizeof(*sorted), compare);
-	sum.median = n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+	sum.median = bench_median(sorted, n);
 	sum.min = sorted[0];
 	sum.max = sorted[n - 1];
 	return sum;

@@ -125,19 +125,19 @@ write_once(struct thread *t, struct wherry_device *dev, uint64_t n, bool slowly)
 static void *
 keep_writing(void *arg)
 {
-	const unsigned int batch = 1024;
 	struct thread *t = arg;
 	struct storm *s = t->storm;
+	const unsigned int burst = s->plan->burst;
 	struct wherry_device *dev = s->dev[t->number % s->plan->devices];
 	uint64_t n = 1;
 
 	while (!is_over(s)) {
 		uint64_t landed = 0;
 
-		for (unsigned int i = 0; i < batch; i++)
+		for (unsigned int i = 0; i < burst; i++)
 			landed += write_once(t, dev, n++, i == 0);
 		add(&s->result.landed, landed);
-		add(&s->result.refused, batch - landed);
+		add(&s->result.refused, burst - landed);
 		sched_yield(); /* not in the middle of a write, which others would wait for */
 	}
 	return NULL;

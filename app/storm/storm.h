@@ -16,6 +16,7 @@
 struct storm_plan {
 	const char *spec; /* of a soft domain */
 	enum wherry_unmap_mode mode;
+	unsigned int burst;  /* writes of a thread between two rests */
 	uint64_t writes;     /* it ends when so many have landed ... */
 	uint64_t until_lost; /* ... or goes on to this many, 0 or a loss */
 	unsigned int devices, writers_each, unmappers; /* at least one of each */
