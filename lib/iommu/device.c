@@ -78,7 +78,10 @@ attach_locked(struct wherry_device *dev, struct wherry_domain *dom,
 	if (rc != 0)
 		goto detach;
 	dev->ops = ops != NULL ? *ops : (struct wherry_device_ops){ .stop = NULL };
+	dev->tested = false;
 	LIST_INSERT_HEAD(&dom->devices, dev, link);
+	if (dom->tracking)
+		selftest_locked(dom);
 	return 0;
 detach:
 	if (rc == -EOVERFLOW)

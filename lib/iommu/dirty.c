@@ -123,6 +123,10 @@ domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool cle
 	uint64_t step = dom->caps.granule > WINDOW ? dom->caps.granule : WINDOW;
 	int rc = 0;
 
+	if (dom->unsound != NULL) {
+		wherry_dirty_sink_mark(&dom->sink, span);
+		return 0;
+	}
 	while (rc == 0) {
 		uint64_t window_last = at | (step - 1);
 		struct wherry_span window = { at,
@@ -223,6 +227,14 @@ drop_pending:
 	return rc;
 }
 
+static void
+stop_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
+{
+	(void)dom->drv->track(dom->be, false);
+	dom->tracking = false;
+	drop_pending_locked(dom);
+}
+
 static int
 start_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
 {
@@ -239,7 +251,11 @@ start_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
 	if (rc != 0)
 		goto drop_pending;
 	dom->tracking = true;
-	return 0;
+	selftest_locked(dom);
+	if (dom->unsound == NULL)
+		return 0;
+	stop_locked(dom);
+	return -EOPNOTSUPP;
 drop_pending:
 	drop_pending_locked(dom);
 	return rc;
@@ -260,11 +276,8 @@ void
 wherry_domain_dirty_stop(struct wherry_domain *dom)
 {
 	wherry_mutex_lock(&dom->lock);
-	if (dom->tracking) {
-		(void)dom->drv->track(dom->be, false);
-		dom->tracking = false;
-		drop_pending_locked(dom);
-	}
+	if (dom->tracking)
+		stop_locked(dom);
 	wherry_mutex_unlock(&dom->lock);
 }
 

@@ -105,6 +105,19 @@ mappings_fit_locked(struct wherry_domain *dom, const struct wherry_domain_caps *
 	return true;
 }
 
+/* What the backend says, and what a self-test has found out. */
+static void
+ask_caps_locked(struct wherry_domain *dom, struct wherry_domain_caps *ret_caps)
+	WHERRY_REQUIRES(&dom->lock)
+{
+	dom->drv->get_caps(dom->be, ret_caps);
+	if (dom->unsound == NULL)
+		return;
+	ret_caps->dirty = WHERRY_DIRTY_NONE;
+	ret_caps->exact_by = WHERRY_UNMAP_BY_NOTHING;
+	ret_caps->reason = dom->unsound;
+}
+
 int
 domain_refresh_caps_locked(struct wherry_domain *dom)
 {
@@ -113,7 +126,7 @@ domain_refresh_caps_locked(struct wherry_domain *dom)
 	uint64_t page;
 	int rc;
 
-	dom->drv->get_caps(dom->be, &caps);
+	ask_caps_locked(dom, &caps);
 	page = caps.page_sizes & -caps.page_sizes;
 	if (!mappings_fit_locked(dom, &caps))
 		return -EOVERFLOW;
@@ -140,7 +153,7 @@ domain_update_caps_locked(struct wherry_domain *dom)
 {
 	struct wherry_domain_caps caps;
 
-	dom->drv->get_caps(dom->be, &caps);
+	ask_caps_locked(dom, &caps);
 	caps.usable = dom->caps.usable;
 	caps.n_usable = dom->caps.n_usable;
 	dom->caps = caps;

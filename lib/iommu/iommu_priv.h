@@ -56,6 +56,7 @@ struct wherry_domain {
 	bool tracking;                    /* under lock */
 	enum twin_state twin;             /* under lock */
 	uint64_t twins;                   /* how many are gone; under lock */
+	const char *unsound;              /* NULL: dirty bits are believed; under lock */
 	struct wherry_dirty_sink sink;
 	struct wherry_domain_caps caps;     /* under lock */
 	struct wherry_span *usable;         /* under lock */
@@ -70,6 +71,7 @@ struct wherry_device {
 	void *be;                       /* the backend's half */
 	struct wherry_domain *dom;      /* NULL: not attached; under lock */
 	struct wherry_device_ops ops;   /* zero when none were given; under dom->lock */
+	bool tested;                    /* its dirty bits; under dom->lock */
 	LIST_ENTRY(wherry_device) link; /* under dom->lock */
 };
 
@@ -85,6 +87,11 @@ void domain_update_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->
 /* Bits of a span of mappings, from the backend to pending. */
 int domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
 	WHERRY_REQUIRES(&dom->lock);
+/* Map, with all the checks; place says where it came to be. */
+int domain_map_locked(struct wherry_domain *dom, struct wherry_place *place)
+	WHERRY_REQUIRES(&dom->lock);
+/* Tracking is on: test every device that can be told to write and was not tested. */
+void selftest_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 /* Drop the twin, if there is one. */
 void granule_drop_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 

@@ -135,8 +135,8 @@ check_place(const struct wherry_domain *dom, const struct wherry_place *place)
 	return 0;
 }
 
-static int
-map_locked(struct wherry_domain *dom, struct wherry_place *place) WHERRY_REQUIRES(&dom->lock)
+int
+domain_map_locked(struct wherry_domain *dom, struct wherry_place *place)
 {
 	struct mapping *m;
 	void *gone;
@@ -170,7 +170,7 @@ map_place(struct wherry_domain *dom, struct wherry_place *place, struct wherry_s
 	int rc;
 
 	wherry_mutex_lock(&dom->lock);
-	rc = map_locked(dom, place);
+	rc = domain_map_locked(dom, place);
 	wherry_mutex_unlock(&dom->lock);
 	if (rc == 0)
 		*span = place->span;

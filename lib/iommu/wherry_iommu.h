@@ -115,7 +115,8 @@ int wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span
 
 /**
  * Note device writes from now on, in later mappings too; all is clean.
- * -EALREADY: it is on. -EOPNOTSUPP: the caps say dirty is NONE.
+ * -EALREADY: it is on. -EOPNOTSUPP: the caps say dirty is NONE, or do so now, because
+ * a device that was told to write (wherry_device_ops) did so unseen.
  */
 int wherry_domain_dirty_start(struct wherry_domain *dom) WHERRY_MUST_CHECK;
 /** Stop, and forget what was not harvested. Harmless when off. */
@@ -150,11 +151,19 @@ int wherry_domain_granule_commit(struct wherry_domain *dom) WHERRY_MUST_CHECK;
 /** Drop what was prepared. Harmless when nothing was. */
 void wherry_domain_granule_cancel(struct wherry_domain *dom);
 
-/** How a device's DMA is stopped for a moment. */
+/**
+ * What only the driver of a device can do. Each may be NULL. They are called with the
+ * domain locked, so they make no calls about it.
+ */
 struct wherry_device_ops {
 	int (*stop)(void *ctx);    /**< no DMA after return; -errno: it goes on */
 	void (*resume)(void *ctx); /**< undo stop */
-	void *ctx;                 /**< handed to both */
+	void *ctx;                 /**< handed to all */
+	/**
+	 * Let the device write at least one byte at @p iova, within 64 bytes; it has landed on
+	 * return. -errno: it has not. With it, dirty bits are tested when they are first used.
+	 */
+	int (*poke)(void *ctx, uint64_t iova);
 };
 
 /**

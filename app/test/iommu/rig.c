@@ -4,11 +4,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "bay.h"
 #include "fake_kernel.h"
 #include "rig.h"
 #include "wherry_soft.h"
 
 #define ALIGN (UINT64_C(2) << 20)
+#define NIC_MEM (RIG_DEVICES * NIC_PAGES * NIC_PAGE)
 
 const char *const backends[] = {
 	"soft",
@@ -24,14 +26,18 @@ const char *const backends[] = {
 	"soft:exact=content,units=2",
 	"iommufd@fake",
 	"iommufd:leaf=max@fake",
+	"iommufd@nic",
+	"iommufd:leaf=max@nic",
 	NULL,
 };
 
 /* How devices of a place are had and made to do DMA; what stands in front of the place is a spec. */
 struct place {
 	const char *ends_with, *devices[RIG_DEVICES];
-	void (*open)(void);
+	void (*open)(void); /* or skip the test */
 	void (*close)(void);
+	void (*start)(struct rig *r, unsigned int dev, struct wherry_domain *dom); /* or NULL */
+	void (*stop)(struct rig *r, unsigned int dev);
 	int (*write)(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len);
 	int (*read)(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len);
 };
@@ -68,10 +74,68 @@ fake_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
 	return fake_dma_read(dev, iova, buf, len);
 }
 
+/* Real NICs: their own memory lies above what tests map at fixed addresses. */
+#define NIC_IOVA UINT64_C(0x700000000)
+
+static struct rig left; /* what a failed test has left of real devices; dom is NULL: nothing */
+
+static void
+nics_open(void)
+{
+	struct rig old = left;
+
+	left.dom = NULL;
+	if (old.dom != NULL)
+		rig_close(&old);
+	for (unsigned int i = 0; i < RIG_DEVICES; i++)
+		if (bay_device(i) == NULL)
+			SKIP("needs %u NICs: devtools/vm/run vtd-ad --nic e1000e-pair -- ...",
+				RIG_DEVICES);
+}
+
+static void
+nic_start(struct rig *r, unsigned int dev, struct wherry_domain *dom)
+{
+	struct wherry_span span = { NIC_IOVA + dev * (UINT64_C(1) << 24), NIC_PAGES * NIC_PAGE };
+	uint8_t *mem = r->nic_mem + dev * span.len;
+	int rc = wherry_domain_map(dom, mem, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &span);
+
+	CHECK(rc == 0 || rc == -EEXIST); /* from the last time it was there */
+	CHECK_EQ(nic_open(r->dev[dev], (struct nic_memory){ mem, span.iova }, &r->nic[dev]), 0);
+	left = *r;
+}
+
+static void
+nic_stop(struct rig *r, unsigned int dev)
+{
+	nic_close(r->nic[dev]);
+	r->nic[dev] = NULL;
+	left = *r;
+}
+
+static int
+nics_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len)
+{
+	return r->nic[dev] != NULL ? nic_write(r->nic[dev], iova, buf, len) : -EFAULT;
+}
+
+static int
+nics_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
+{
+	return r->nic[dev] != NULL ? nic_read(r->nic[dev], iova, buf, len) : -EFAULT;
+}
+
+static void
+nics_close(void)
+{
+	left.dom = NULL;
+}
+
 static const struct place places[] = {
-	{ "@fake", { "0000:01:00.0", "0000:02:00.0" }, fake_open, fake_kernel_close, fake_write,
-		fake_read },
-	{ "", { "soft:a", "soft:b" }, NULL, NULL, soft_write, soft_read },
+	{ "@fake", { "0000:01:00.0", "0000:02:00.0" }, fake_open, fake_kernel_close, NULL, NULL,
+		fake_write, fake_read },
+	{ "@nic", { NULL }, nics_open, nics_close, nic_start, nic_stop, nics_write, nics_read },
+	{ "", { "soft:a", "soft:b" }, NULL, NULL, NULL, NULL, soft_write, soft_read },
 };
 
 static const struct place *
@@ -113,7 +177,9 @@ rig_domain(const char *spec, struct wherry_domain **ret_dom)
 const char *
 rig_device_name(const char *spec, unsigned int dev)
 {
-	return place_of(spec)->devices[dev];
+	const char *name = place_of(spec)->devices[dev];
+
+	return name != NULL ? name : bay_device(dev);
 }
 
 static void
@@ -132,6 +198,26 @@ open_memory(struct rig *r)
 	munmap(r->mem + RIG_MEM, (size_t)(ALIGN - (uint64_t)(r->mem - p)));
 	CHECK(mmap(r->mem, RIG_MEM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r->fd, 0) ==
 		r->mem);
+	p = mmap(NULL, NIC_MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED);
+	r->nic_mem = p;
+}
+
+void
+rig_attach(struct rig *r, unsigned int dev, struct wherry_domain *dom)
+{
+	CHECK_EQ(wherry_device_attach(r->dev[dev], dom, &r->ops), 0);
+	if (place_of(r->spec)->start != NULL)
+		place_of(r->spec)->start(r, dev, dom);
+}
+
+void
+rig_detach(struct rig *r, unsigned int dev)
+{
+	if (place_of(r->spec)->stop != NULL)
+		place_of(r->spec)->stop(r, dev);
+	if (r->dev[dev] != NULL)
+		wherry_device_detach(r->dev[dev]);
 }
 
 void
@@ -146,22 +232,25 @@ rig_open(struct rig *r, const char *spec)
 	if (rc == -ENODEV)
 		SKIP("%s is not on this machine: see doc/backends_soft.rst", spec);
 	CHECK_EQ(rc, 0);
+	open_memory(r);
 	for (unsigned int i = 0; i < RIG_DEVICES; i++) {
 		CHECK_EQ(wherry_device_open(rig_device_name(spec, i), &r->dev[i]), 0);
-		CHECK_EQ(wherry_device_attach(r->dev[i], r->dom, NULL), 0);
+		rig_attach(r, i, r->dom);
 	}
 	wherry_domain_get_caps(r->dom, &r->caps);
 	r->page = r->caps.page_sizes & -r->caps.page_sizes;
-	open_memory(r);
 }
 
 void
 rig_close(struct rig *r)
 {
-	for (unsigned int i = 0; i < RIG_DEVICES; i++)
+	for (unsigned int i = 0; i < RIG_DEVICES; i++) {
+		rig_detach(r, i);
 		wherry_device_close(r->dev[i]);
+	}
 	wherry_domain_destroy(r->dom);
 	munmap(r->mem, RIG_MEM);
+	munmap(r->nic_mem, NIC_MEM);
 	close(r->fd);
 	rig_leave(r->spec);
 }

@@ -24,6 +24,9 @@ struct rig {
 	uint64_t page; /* the smallest */
 	uint8_t *mem;  /* RIG_MEM bytes of fd, zeroed, aligned to 2M */
 	int fd;
+	struct wherry_device_ops ops; /* of all devices attached from now on */
+	struct nic *nic[RIG_DEVICES]; /* where devices are real */
+	uint8_t *nic_mem;             /* what those need for themselves */
 };
 
 /* Every spec the contract is checked with. */
@@ -40,6 +43,10 @@ void rig_arrive(const char *spec);
 void rig_leave(const char *spec);
 int rig_domain(const char *spec, struct wherry_domain **ret_dom);
 const char *rig_device_name(const char *spec, unsigned int dev);
+
+/* One of the rig's devices moves; its DMA works, or reaches nothing. */
+void rig_attach(struct rig *r, unsigned int dev, struct wherry_domain *dom);
+void rig_detach(struct rig *r, unsigned int dev);
 
 /* DMA by a device: 0 or -EFAULT. */
 int rig_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len);

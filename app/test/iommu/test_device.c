@@ -94,14 +94,14 @@ TEST_EACH(domain_device_is_in_one_domain_at_a_time, backends, spec)
 	CHECK_EQ(wherry_device_attach(r.dev[0], r.dom, NULL), -EBUSY);
 	rig_map(&r, BASE, 0, 1);
 	CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
-	wherry_device_detach(r.dev[0]);
+	rig_detach(&r, 0);
 	wherry_device_detach(r.dev[0]); /* harmless */
 	CHECK_EQ(rig_poke(&r, 0, BASE, 2), -EFAULT);
-	CHECK_EQ(wherry_device_attach(r.dev[0], other, NULL), 0);
+	rig_attach(&r, 0, other);
 	CHECK_EQ(rig_poke(&r, 0, BASE, 3), -EFAULT); /* mapped in the first, cached there too */
 	CHECK_EQ(r.mem[0], 1);
-	wherry_device_detach(r.dev[0]);
-	CHECK_EQ(wherry_device_attach(r.dev[0], r.dom, NULL), 0);
+	rig_detach(&r, 0);
+	rig_attach(&r, 0, r.dom);
 	CHECK_EQ(rig_poke(&r, 0, BASE, 4), 0);
 	wherry_domain_destroy(other);
 	rig_close(&r);
