@@ -84,7 +84,7 @@ TEST_EACH(domain_map_refuses_what_breaks_a_rule, backends, spec)
 	REFUSED(r.mem, 4, BASE, r.page, -EINVAL);
 	REFUSED(NULL, rw, BASE, r.page, -EFAULT);
 	REFUSED(r.mem, rw, -(2 * r.page), 4 * r.page, -EOVERFLOW);
-	REFUSED(r.mem, rw, -(2 * r.page), r.page, -EOVERFLOW);
+	REFUSED(r.mem, rw, -r.page, r.page, -EOVERFLOW); /* the last one is no one's */
 	REFUSED((void *)(uintptr_t) - (2 * r.page), rw, BASE, 4 * r.page, -EFAULT);
 	CHECK_EQ(wherry_domain_map(r.dom, r.mem, rw, &ok), 0);
 	REFUSED(r.mem, rw, BASE, r.page, -EEXIST);
@@ -127,11 +127,13 @@ TEST_EACH(domain_map_chooses_a_usable_free_address, backends, spec)
 
 TEST_EACH(domain_map_says_when_no_hole_is_left, backends, spec)
 {
-	struct wherry_span span = { .iova = WHERRY_IOVA_ANY, .len = UINT64_C(1) << 62 };
+	struct wherry_span span = { .iova = WHERRY_IOVA_ANY };
 	struct rig r;
 
 	rig_open(&r, spec);
-	CHECK_EQ(wherry_domain_map(r.dom, r.mem, WHERRY_DMA_READ, &span), -ENOSPC);
+	span.len = -r.page; /* as much as there can be: some IOMMUs have 64 bits */
+	CHECK_EQ(wherry_domain_map(r.dom, (void *)(uintptr_t)r.page, WHERRY_DMA_READ, &span),
+		-ENOSPC);
 	CHECK(span.iova == WHERRY_IOVA_ANY);
 	rig_close(&r);
 }

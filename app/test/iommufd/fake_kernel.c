@@ -340,13 +340,16 @@ static bool
 is_locked(const void *p, size_t len)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
-	unsigned long first = 0, end = 0, at = (unsigned long)(uintptr_t)p;
+	unsigned long first, end = 0, at = (unsigned long)(uintptr_t)p;
 	bool mine = false, locked = false;
-	char line[512];
+	char line[512], *rest;
 
 	CHECK(f != NULL);
 	while (fgets(line, sizeof(line), f) != NULL) {
-		if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
+		first = strtoul(line, &rest, 16);
+		if (*rest == '-')
+			end = strtoul(rest + 1, &rest, 16);
+		if (*rest == ' ')
 			mine = at >= first && at + len <= end;
 		else if (mine && strncmp(line, "VmFlags:", 8) == 0)
 			locked = strstr(line, " lo") != NULL;

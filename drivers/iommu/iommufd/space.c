@@ -41,11 +41,11 @@ free_space:
 void
 iommufd_space_destroy(int fd, struct iommufd_space *space)
 {
-	struct iommufd_table *table;
+	struct iommufd_table *table, *next;
 
-	while ((table = LIST_FIRST(&space->tables)) != NULL) {
+	for (table = LIST_FIRST(&space->tables); table != NULL; table = next) {
+		next = LIST_NEXT(table, link);
 		kernel_destroy(fd, table->hwpt);
-		LIST_REMOVE(table, link);
 		free(table);
 	}
 	kernel_destroy(fd, space->ioas);
