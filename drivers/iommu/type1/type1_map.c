@@ -45,7 +45,8 @@ kernel_map(const struct type1_domain *dom, struct wherry_span span, const struct
 {
 	struct vfio_iommu_type1_dma_map arg = {
 		.argsz = sizeof(arg),
-		.flags = ((m->prot & WHERRY_DMA_READ) != 0 ? VFIO_DMA_MAP_FLAG_READ : 0) |
+		/* writing implies reading, on every IOMMU: some cannot forbid it */
+		.flags = VFIO_DMA_MAP_FLAG_READ |
 			((m->prot & WHERRY_DMA_WRITE) != 0 ? VFIO_DMA_MAP_FLAG_WRITE : 0),
 		.vaddr = (uint64_t)(uintptr_t)m->vaddr,
 		.iova = span.iova,
