@@ -28,6 +28,7 @@ const char *const backends[] = {
 	"iommufd:leaf=max@fake",
 	"iommufd@nic",
 	"iommufd:leaf=max@nic",
+	"type1@nic",
 	NULL,
 };
 
@@ -201,6 +202,18 @@ open_memory(struct rig *r)
 	p = mmap(NULL, NIC_MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(p != MAP_FAILED);
 	r->nic_mem = p;
+}
+
+void
+rig_need_tracking(struct rig *r)
+{
+	char reason[256];
+
+	if (r->caps.dirty == WHERRY_DIRTY_TRACKED)
+		return;
+	snprintf(reason, sizeof(reason), "%s", r->caps.reason);
+	rig_close(r);
+	SKIP("no page is told from another here: %s", reason);
 }
 
 void

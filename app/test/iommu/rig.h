@@ -44,6 +44,9 @@ void rig_leave(const char *spec);
 int rig_domain(const char *spec, struct wherry_domain **ret_dom);
 const char *rig_device_name(const char *spec, unsigned int dev);
 
+/* Skip what is about pages told apart where devices' writes are not. */
+void rig_need_tracking(struct rig *r);
+
 /* One of the rig's devices moves; its DMA works, or reaches nothing. */
 void rig_attach(struct rig *r, unsigned int dev, struct wherry_domain *dom);
 void rig_detach(struct rig *r, unsigned int dev);

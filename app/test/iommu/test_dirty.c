@@ -9,6 +9,7 @@
 static void
 start(struct rig *r)
 {
+	rig_need_tracking(r);
 	CHECK_EQ(wherry_domain_dirty_start(r->dom), 0);
 }
 
@@ -321,6 +322,7 @@ TEST_EACH(domain_dirty_start_that_fails_leaves_it_off, backends, spec)
 
 		wherry_fault_disarm();
 		rig_open(&r, spec);
+		rig_need_tracking(&r);
 		span = rig_map(&r, BASE, 0, 8);
 		rig_map(&r, BASE + 8 * r.page, 8, 8);
 		bm = rig_bitmap(&r, span);

@@ -84,7 +84,8 @@ TEST_EACH(domain_map_refuses_what_breaks_a_rule, backends, spec)
 	REFUSED(r.mem, 4, BASE, r.page, -EINVAL);
 	REFUSED(NULL, rw, BASE, r.page, -EFAULT);
 	REFUSED(r.mem, rw, -(2 * r.page), 4 * r.page, -EOVERFLOW);
-	REFUSED(r.mem, rw, -r.page, r.page, -EOVERFLOW); /* the last one is no one's */
+	if (wherry_span_last(r.caps.usable[r.caps.n_usable - 1]) != UINT64_MAX)
+		REFUSED(r.mem, rw, -r.page, r.page, -EOVERFLOW);
 	REFUSED((void *)(uintptr_t) - (2 * r.page), rw, BASE, 4 * r.page, -EFAULT);
 	CHECK_EQ(wherry_domain_map(r.dom, r.mem, rw, &ok), 0);
 	REFUSED(r.mem, rw, BASE, r.page, -EEXIST);
@@ -230,7 +231,8 @@ TEST_EACH(domain_map_failure_changes_nothing, backends, spec)
 
 			wherry_fault_disarm();
 			rig_open(&r, spec);
-			CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
+			if (r.caps.dirty != WHERRY_DIRTY_NONE)
+				CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
 			wherry_fault_arm(nth);
 			if (from_file == 1)
 				rc = wherry_domain_map_file(

@@ -25,6 +25,7 @@ TEST_EACH(domain_unmap_dirty_reports_what_was_written, backends, spec)
 		struct rig r;
 
 		rig_open(&r, spec);
+		rig_need_tracking(&r);
 		CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
 		span = rig_map(&r, BASE, 0, 8);
 		CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
@@ -57,6 +58,7 @@ TEST_EACH(domain_unmap_dirty_reports_what_a_failed_harvest_took, backends, spec)
 		rig_open(&r, spec);
 		span = rig_map(&r, BASE, 0, 4);
 		other = rig_map(&r, BASE + 4 * r.page, 4, 4);
+		rig_need_tracking(&r);
 		CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
 		CHECK_EQ(rig_poke(&r, 0, BASE + r.page, 1), 0);
 		CHECK_EQ(rig_poke(&r, 0, other.iova, 1), 0);
@@ -103,6 +105,7 @@ TEST_EACH(domain_unmap_dirty_takes_whole_mappings_without_holes, backends, spec)
 	struct rig r;
 
 	rig_open(&r, spec);
+	rig_need_tracking(&r);
 	CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
 	rig_map(&r, BASE, 0, 4);
 	rig_map(&r, BASE + 4 * r.page, 4, 2);
@@ -139,6 +142,7 @@ TEST_EACH(domain_unmap_dirty_failure_changes_nothing, backends, spec)
 
 			wherry_fault_disarm();
 			rig_open(&r, spec);
+			rig_need_tracking(&r);
 			CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
 			rig_map(&r, BASE, 0, 8);
 			fixed = (struct wherry_span){ BASE + 8 * r.page, r.page };

@@ -48,6 +48,40 @@ TEST(mem_region_is_zeroed_and_where_it_was_wanted)
 	wherry_region_destroy(NULL);
 }
 
+static void
+check_pages_are_on(const struct wherry_region_info *info, int node)
+{
+	for (size_t at = 0; at < info->len; at += info->page) {
+		void *page = (char *)info->vaddr + at;
+		int where = -1;
+
+		CHECK_EQ(move_pages(0, 1, &page, NULL, &where, 0), 0); /* asks, moves nothing */
+		CHECK_EQ(where, node);
+	}
+}
+
+/* Page by page, on each node, of both sizes. */
+TEST(mem_region_is_on_the_node_asked_for)
+{
+	const size_t pages[] = { 4096, 2 * MIB };
+	struct wherry_node nodes[8];
+	size_t n = wherry_nodes(nodes, 8);
+
+	if (n < 2)
+		SKIP("needs two NUMA nodes: devtools/vm/run vtd --numa -- ...");
+	for (size_t i = 0; i < 2 * (n < 8 ? n : 8); i++) {
+		struct wherry_region_opts opts = { .len = 8 * MIB, .page = pages[i % 2] };
+		struct wherry_region *region = NULL;
+		struct wherry_region_info info;
+
+		opts.node = nodes[i / 2].id;
+		info = make(&opts, &region);
+		CHECK_EQ(info.node, opts.node);
+		check_pages_are_on(&info, opts.node);
+		wherry_region_destroy(region);
+	}
+}
+
 TEST(mem_region_is_populated)
 {
 	struct wherry_region_opts opts = WHERRY_REGION_OPTS_INIT;
