@@ -2,14 +2,13 @@
 # shellcheck shell=bash
 # Guest kernels: Debian's linux-source, the fragments in kernel/ over tinyconfig, all built in.
 
-# VARIANT: architecture, source package's version, fragments, and lines to change.
-kernel_variant() { # kernel_variant VARIANT: sets arch, source, fragments, patch
-	arch=x86 source=6.12 patch=
+# VARIANT: architecture, source package's version, fragments, and an edit for a second image.
+kernel_variant() { # kernel_variant VARIANT: sets arch, source, fragments, edit, image
+	arch=x86 source=6.12 edit='' image=bzImage
 	case $1 in
 	type1) fragments=(base type1) ;;
 	compat) fragments=(base compat) ;;
-	arm64) arch=arm64 fragments=(arm64) ;;
-	arm64-flush) arch=arm64 fragments=(arm64) patch=smmuv3-flush ;;
+	arm64) arch=arm64 image=Image fragments=(arm64) edit=smmuv3-flush ;;
 	*) die "no kernel '$1'" ;;
 	esac
 	fragments=("${fragments[@]/#/$here/kernel/}")
@@ -19,10 +18,10 @@ kernel_variant() { # kernel_variant VARIANT: sets arch, source, fragments, patch
 }
 
 key_of_kernel() { # key_of_kernel VARIANT
-	local arch source fragments patch tarball
+	local arch source fragments edit image tarball
 	kernel_variant "$1"
 	dpkg-query -W -f '${Version}\n' "linux-source-$source"
-	cat "${fragments[@]}" ${patch:+"$here/kernel/$patch.sed"}
+	cat "${fragments[@]}" ${edit:+"$here/kernel/$edit.sed"}
 	declare -f kernel_make kernel_configure make_kernel
 }
 
@@ -36,15 +35,20 @@ kernel_make() { # kernel_make OBJECTS TARGET...: reproducible, so that ccache hi
 }
 
 kernel_unpack() { # kernel_unpack TREE VERSION
-	rm -rf "$1" && mkdir -p "$1" && tar -xf "$tarball" --strip-components=1 -C "$1" &&
-		{ [ -z "$patch" ] || kernel_edit "$1"; } && echo "$2" >"$1/.unpacked"
+	rm -rf "$1" && mkdir -p "$1" && tar -xf "$tarball" --strip-components=1 -C "$1" && echo "$2" >"$1/.unpacked"
 }
 
-# Edits are keyed to the names of functions, as Debian's 6.12 moves on; one that finds nothing fails.
-kernel_edit() { # kernel_edit TREE
-	local script=$here/kernel/$patch.sed file
+# Edits are keyed to the names of functions, as Debian's 6.12 moves on; one that finds nothing
+# fails. The tree is as it was afterwards, for it is everybody's.
+kernel_edited() { # kernel_edited TREE COMMAND...
+	local script=$here/kernel/$edit.sed file status=0
 	file=$1/$(sed -n 's/^# \([^ ]*\.c\): .*/\1/p' "$script")
-	cp "$file" "$file.orig" && sed -i -f "$script" "$file" && ! cmp -s "$file" "$file.orig"
+	shift
+	[ ! -e "$file.orig" ] || mv "$file.orig" "$file" # left by one that was killed
+	cp -p "$file" "$file.orig" && sed -i -f "$script" "$file" && ! cmp -s "$file" "$file.orig" &&
+		"$@" || status=$?
+	mv "$file.orig" "$file" && touch "$file"
+	return "$status"
 }
 
 # Kconfig drops a symbol in silence when a dependency is missing; we do not.
@@ -61,16 +65,20 @@ kernel_configure() { # kernel_configure TREE OBJECTS
 }
 
 make_kernel() { # make_kernel VARIANT FOLDER
-	local variant=$1 folder=$2 arch source fragments patch tarball image=bzImage version
+	local variant=$1 folder=$2 arch source fragments edit image tarball version boot
 	kernel_variant "$variant"
 	version=$(dpkg-query -W -f '${Version}' "linux-source-$source")
-	local tree=$cache/work/linux-$source${patch:+-$patch} objects=$cache/work/kernel-$variant
-	[ "$arch" = x86 ] || image=Image
+	local tree=$cache/work/linux-$source objects=$cache/work/kernel-$variant
+	boot=$objects/arch/$arch/boot
 	grep -qx "$version" "$tree/.unpacked" 2>/dev/null ||
 		step "kernel-$variant: unpack Linux $version" "$folder/unpack.log" "" kernel_unpack "$tree" "$version"
 	step "kernel-$variant: configure" "$folder/configure.log" "" kernel_configure "$tree" "$objects"
 	step "kernel-$variant: compile" "$folder/compile.log" 2100 kernel_make "$objects" "$image"
 	[ -c /dev/null ] || die "/dev/null is no device any more: rm /dev/null; mknod -m 666 /dev/null c 1 3"
-	cp "$objects/arch/$arch/boot/$image" "$folder/$image"
+	cp "$boot/$image" "$folder/$image"
 	cp "$objects/.config" "$folder/config"
+	[ -n "$edit" ] || return 0
+	step "kernel-$variant: compile with $edit" "$folder/$edit.log" "" \
+		kernel_edited "$tree" kernel_make "$objects" "$image"
+	cp "$boot/$image" "$folder/$image-$edit"
 }
