@@ -68,13 +68,19 @@ run() { # run NAME COMMAND...
 	return "$status"
 }
 
-# A command that has no TAP of its own: it counts as one test.
+# A command that has no TAP of its own: it counts as one test. Status 77 says that it cannot
+# be had here, and its last line why.
 check() { # check NAME COMMAND...
-	local name=$1 start=$SECONDS
-	if run "$@"; then
+	local name=$1 start=$SECONDS status=0
+	run "$@" || status=$?
+	if [ "$status" -eq 0 ]; then
 		passed=$((passed + 1))
 		notice "ok - $name ($((SECONDS - start)) s)"
 		return 0
+	fi
+	if [ "$status" -eq 77 ]; then
+		skip "$name" "$(tail -n 1 "$log")"
+		return 77
 	fi
 	failed=$((failed + 1))
 	notice "not ok - $name ($((SECONDS - start)) s)"
@@ -95,6 +101,14 @@ tap_counts() {
 		END { if (!planned || p + f + s != plan) f++; print p + 0, f + 0, s + 0 }' "$1"
 }
 
+# What a TAP log skipped: one line per reason, with one of the tests it concerns.
+skips_by_reason() { # skips_by_reason LOG
+	sed -nE 's/^ok [0-9]+ - (.*) # SKIP (.*)/\2\t\1/p' "$1" | awk -F'\t' '
+		{ n[$1]++; if (n[$1] == 1) { order[++reasons] = $1; first[$1] = $2 } }
+		END { for (i = 1; i <= reasons; i++) { r = order[i]
+			print "    " first[r] (n[r] > 1 ? " and " n[r] - 1 " more" : "") " # SKIP " r } }'
+}
+
 tap() { # tap NAME COMMAND...
 	local name=$1 start=$SECONDS status=0 p f s
 	run "$@" || status=$?
@@ -102,7 +116,7 @@ tap() { # tap NAME COMMAND...
 	if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	notice "$([ "$f" -eq 0 ] || echo "not ")ok - $name: $p passed, $f failed, $s skipped ($((SECONDS - start)) s)"
-	grep '# SKIP' "$log" | sed 's/^/    /'
+	skips_by_reason "$log"
 	[ "$f" -gt 0 ] || return 0
 	grep -vE '^ok ' "$log" | tail -n 60 | sed 's/^/    /'
 	notice "    (exit status $status; all of it: $log)"

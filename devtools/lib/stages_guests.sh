@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+# Stage guests: the same tests in machines with real IOMMUs, kernels and drivers (devtools/vm).
+#
+# What a machine needs is built when it is not in the cache: that takes the better part of half
+# an hour once, and shows in the log. A package or a mirror that is missing is a skip with its
+# reason, anything else that goes wrong is a failure.
+
+# Machines, and with --full all of them. They share two kernels and two QEMUs.
+guest_machines=(mock vtd vtd-ad vtd-naive amd-ad smmu-ad)
+guest_machines_full=(compat smmu-stale)
+
+# What an IOMMU that forgets D after a read has to be caught by.
+naive_has_to_fail=(tracking_precopy_under_dma_copies_all tracking_read_leaves_exactly_what_was_written
+	tracking_sees_the_same_pages_written_again tracking_sees_a_write_behind_a_cached_read
+	tracking_sees_a_write_to_what_was_sent tracking_marks_both_pages_of_a_frame_across
+	tracking_sees_every_page_of_a_sweep)
+
+guest_packages() {
+	devtools/packages vm && return
+	echo "devtools/packages vm cannot install them: is there a mirror?"
+	return 77
+}
+
+# Programs for the machine's architecture, in a folder of this tree.
+guest_programs() { # guest_programs MACHINE: sets programs
+	programs=build
+	case $1 in
+	smmu-*)
+		programs=build-arm64
+		[ -z "${built[$programs]:-}" ] || return 0
+		limit=900 check "$programs is built" devtools/vm/cross "$programs" && built["$programs"]=ok
+		;;
+	*) need_gcc ;;
+	esac
+}
+
+in_guest() { # in_guest MACHINE OPTION... -- COMMAND...
+	devtools/vm/run "$1" --timeout "${limit:-300}" "${@:2}"
+}
+
+# The contract on all devices that devtools/vm has and Wherry can make DMA with.
+guest_conformance() { # guest_conformance MACHINE
+	local nic
+	for nic in e1000e igb; do
+		limit=600 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
+			"$programs/app/test/wherry-test" -f '*@nic' tracking_ vfio_ iommufd_ type1_
+	done
+}
+
+guest_mock() {
+	limit=600 tap "wherry-test (mock)" in_guest mock -- "$programs/app/test/wherry-test" -f '*@mock' iommufd_
+}
+
+guest_nodes() {
+	tap "two NUMA nodes (vtd)" in_guest vtd --numa -- "$programs/app/test/wherry-test" mem_
+}
+
+# The negative control: a suite proves nothing until it fails where it should.
+naive_is_noticed() {
+	local name missed=0
+	in_guest vtd-naive --nic e1000e -- "$programs/app/test/wherry-test" -f tracking_ >"$logs/naive.tap"
+	for name in "${naive_has_to_fail[@]}"; do
+		grep -q "^not ok .* $name/iommufd\$" "$logs/naive.tap" || { echo "$name passed" && missed=1; }
+	done
+	cat "$logs/naive.tap"
+	return "$missed"
+}
+
+# Scripts of their own, which print TAP: each names its machines and options.
+guest_scripts() { # guest_scripts MACHINE
+	local script options
+	for script in app/test/guest/*.sh; do
+		grep -qsE "^# Machines:.* $1( |\$)" "$script" || continue
+		options=$(sed -n 's/^# Options: //p' "$script")
+		# shellcheck disable=SC2086 # options are words
+		limit=600 tap "${script##*/} ($1)" in_guest "$1" $options -- "$script" "$programs"
+	done
+}
+
+stage_guests() {
+	local machine programs
+	if [ "$(id -u)" -ne 0 ]; then
+		skip "guests" "not root, and a machine reads the host's root file system: sudo devtools/test guests"
+		return
+	fi
+	[ -z "$packages" ] || limit=900 check "packages of the machines" guest_packages || return
+	[ -z "$full" ] || guest_machines+=("${guest_machines_full[@]}")
+	for machine in "${guest_machines[@]}"; do
+		limit=3600 check "$machine is built" devtools/vm/build "$machine" || continue
+		guest_programs "$machine" || continue
+		case $machine in
+		vtd-naive) limit=600 check "a VT-d that forgets D is noticed" naive_is_noticed ;;
+		mock) guest_mock ;;
+		vtd) guest_conformance vtd
+			guest_nodes ;;
+		*) guest_conformance "$machine" ;;
+		esac
+		guest_scripts "$machine"
+	done
+	[ -n "$full" ] || skip "machines ${guest_machines_full[*]}" "devtools/test --full guests runs them"
+}
