@@ -22,11 +22,12 @@
 
 /*
  * The fields of a control record, one letter each, the first is field 1: n number, t
- * text, b bytes, r and s tables in hello, any number of them; capitals must be there.
+ * text, b bytes, r and s tables in hello, any number of them; capitals must be there;
+ * a blank is no field.
  */
 static const char *const forms[] = {
-	[WHERRY_REC_HELLO] = "NTTNtbnnrs",
-	[WHERRY_REC_ROUND] = "Nnnnnnn",
+	[WHERRY_REC_HELLO] = "NTTNtbnnrs                     nb",
+	[WHERRY_REC_ROUND] = "Nnnnnnnnn",
 	[WHERRY_REC_GOT] = "N",
 	[WHERRY_REC_SECTION] = "TNB",
 	[WHERRY_REC_VERIFY] = "",
@@ -36,6 +37,8 @@ static const char *const forms[] = {
 	[WHERRY_REC_RUNNING] = "N",
 	[WHERRY_REC_ABORT] = "NT",
 	[WHERRY_REC_PULSE] = "",
+	[WHERRY_REC_JOIN] = "BN",
+	[WHERRY_REC_FLUSH] = "N",
 };
 
 static const char *
@@ -86,8 +89,9 @@ put_field(struct fuzz_input *in, struct wherry_table *t, unsigned int id, char l
 
 	switch (letter | 0x20) {
 	case 'n':
-		/* mostly 1: the format that is spoken */
-		wherry_table_put_u64(t, id, fuzz_below(in, 8) == 0 ? fuzz_take(in, 8) : 1);
+		/* mostly the format that is spoken */
+		wherry_table_put_u64(
+			t, id, fuzz_below(in, 8) == 0 ? fuzz_take(in, 8) : WHERRY_STREAM_FORMAT);
 		break;
 	case 't':
 		wherry_table_put_text(t, id, text + fuzz_below(in, sizeof(text)));
@@ -104,7 +108,7 @@ put_fields(struct fuzz_input *in, struct wherry_table *t, const char *form)
 	for (unsigned int id = 1; form[id - 1] != '\0'; id++) {
 		char letter = form[id - 1];
 
-		if (letter > 'Z' && fuzz_below(in, 2) == 0)
+		if (letter == ' ' || (letter > 'Z' && fuzz_below(in, 2) == 0))
 			continue;
 		if (letter == 'r' || letter == 's') {
 			size_t mark = wherry_table_open(t, id);
@@ -116,7 +120,7 @@ put_fields(struct fuzz_input *in, struct wherry_table *t, const char *form)
 		}
 	}
 	if (fuzz_below(in, 16) == 0) /* twice, or unknown */
-		put_field(in, t, 1 + (unsigned int)fuzz_below(in, 12), 'n');
+		put_field(in, t, 1 + (unsigned int)fuzz_below(in, 36), 'n');
 }
 
 static void
@@ -135,6 +139,7 @@ put_runs(struct fuzz_input *in, struct stream *s, unsigned int type)
 	uint8_t *payload = s->bytes + s->len + WHERRY_STREAM_HEADER;
 	uint32_t n = 1 + (uint32_t)fuzz_below(in, 4);
 	struct wherry_run run = { .first = fuzz_below(in, 8) == 0 ? fuzz_take(in, 7) : 0 };
+	struct wherry_batch batch = { .low = 1, .high = 2 };
 	uint64_t pages = 0;
 
 	wherry_runs_put(payload, (uint32_t)fuzz_take(in, 1), n);
@@ -145,16 +150,26 @@ put_runs(struct fuzz_input *in, struct stream *s, unsigned int type)
 		run.first += run.count;
 		pages += run.count;
 	}
-	if (type != WHERRY_REC_PAGES || pages > 8)
-		pages = 0;
-	put(in, s, type, wherry_runs_size(n) + pages * WHERRY_STREAM_PAGE);
+	if (type != WHERRY_REC_PAGES) {
+		put(in, s, type, wherry_runs_size(n));
+		return;
+	}
+	batch.encoding = (enum wherry_encoding)fuzz_below(in, 3);
+	wherry_batch_put(payload, n, &batch);
+	pages = pages > 8 ? 0 : pages * WHERRY_STREAM_PAGE;
+	if (batch.encoding == WHERRY_ENCODING_ZSTD)
+		pages = fuzz_below(in, pages + 1);
+	put(in, s, type, wherry_batch_size(n) + pages);
 }
 
 static void
 put_record(struct fuzz_input *in, struct stream *s)
 {
-	unsigned int type = 1 + (unsigned int)fuzz_below(in, WHERRY_REC_PULSE);
+	static const unsigned int after[] = { WHERRY_REC_JOIN, WHERRY_REC_FLUSH };
+	unsigned int type = 1 + (unsigned int)fuzz_below(in, WHERRY_REC_PULSE + 2);
 
+	if (type > WHERRY_REC_PULSE)
+		type = after[type - WHERRY_REC_PULSE - 1];
 	if (forms[type] != NULL)
 		put_table(in, s, type);
 	else
@@ -183,6 +198,7 @@ check_runs(struct fuzz_input *in, const struct wherry_record *rec)
 static void
 check_pages(struct fuzz_input *in, const struct wherry_record *rec)
 {
+	struct wherry_batch batch;
 	struct wherry_runs runs;
 	uint64_t pages = 0;
 
@@ -191,7 +207,12 @@ check_pages(struct fuzz_input *in, const struct wherry_record *rec)
 	for (uint32_t i = 0; i < runs.n && in->failed == NULL; i++)
 		pages += wherry_runs_get_run(rec, i).count;
 	FUZZ_EXPECT(in, pages <= WHERRY_STREAM_PAGES_MAX);
-	FUZZ_EXPECT(in, wherry_runs_size(runs.n) + pages * WHERRY_STREAM_PAGE == rec->len);
+	FUZZ_EXPECT(in, wherry_batch_size(runs.n) == rec->len);
+	wherry_batch_get(rec, &batch);
+	pages *= WHERRY_STREAM_PAGE;
+	FUZZ_EXPECT(in, batch.encoding == WHERRY_ENCODING_RAW || rec->body < pages);
+	FUZZ_EXPECT(in, batch.encoding == WHERRY_ENCODING_ZSTD || rec->body == pages);
+	FUZZ_EXPECT(in, rec->body > 0 && (unsigned int)batch.encoding <= WHERRY_ENCODING_ZSTD);
 }
 
 static void check_table(struct fuzz_input *in, const uint8_t *bytes, size_t len, const char *form);
@@ -223,7 +244,7 @@ check_field(struct fuzz_input *in, const struct wherry_field *field, char letter
 static void
 check_table(struct fuzz_input *in, const uint8_t *bytes, size_t len, const char *form)
 {
-	unsigned int n_known = (unsigned int)strlen(form), seen[16] = { 0 };
+	unsigned int n_known = (unsigned int)strlen(form), seen[64] = { 0 };
 	struct wherry_field field;
 	size_t cursor = 0;
 	int rc;
@@ -232,7 +253,7 @@ check_table(struct fuzz_input *in, const uint8_t *bytes, size_t len, const char 
 		FUZZ_EXPECT(in, rc == 1);
 		if (in->failed != NULL)
 			return;
-		if (field.id == 0 || field.id > n_known) {
+		if (field.id == 0 || field.id > n_known || form[field.id - 1] == ' ') {
 			FUZZ_EXPECT(in, field.skippable);
 			continue;
 		}
@@ -240,7 +261,7 @@ check_table(struct fuzz_input *in, const uint8_t *bytes, size_t len, const char 
 		seen[field.id]++;
 	}
 	for (unsigned int id = 1; id <= n_known; id++) {
-		FUZZ_EXPECT(in, seen[id] >= 1 || form[id - 1] > 'Z');
+		FUZZ_EXPECT(in, seen[id] >= 1 || form[id - 1] > 'Z' || form[id - 1] == ' ');
 		FUZZ_EXPECT(in, seen[id] <= 1 || form[id - 1] == 'r' || form[id - 1] == 's');
 	}
 }
@@ -264,7 +285,7 @@ check_record(struct fuzz_input *in, const struct wherry_record *rec)
 {
 	if (rec->type == WHERRY_REC_PAGES)
 		check_pages(in, rec);
-	else if (forms[rec->type] == NULL)
+	else if (rec->type == WHERRY_REC_ZEROS || rec->type == WHERRY_REC_SKIP)
 		check_runs(in, rec);
 	else if (!is_foreign_hello(in, rec))
 		check_table(in, rec->payload, rec->len, forms[rec->type]);
@@ -307,7 +328,7 @@ decode(struct fuzz_input *in, const struct stream *s, size_t piece)
 	struct verdict v = { .records = 0 };
 	struct wherry_decoder *dec = NULL;
 	struct wherry_record rec;
-	size_t at = 0;
+	size_t at = 0, body;
 	int rc = 0;
 
 	FUZZ_EXPECT(in, wherry_decoder_create(&dec) == 0);
@@ -316,6 +337,13 @@ decode(struct fuzz_input *in, const struct stream *s, size_t piece)
 			v.records++;
 			v.sum = v.sum * 31 + rec.type + rec.number * 257 + rec.offset + rec.len;
 			check_copy(in, s, rec);
+			body = rec.body < s->len - at ? rec.body : s->len - at;
+			wherry_decoder_took(dec, body);
+			at += body;
+			if (body < rec.body) {
+				rc = 0;
+				break;
+			}
 		} else if (at < s->len) {
 			at += feed(dec, s, at, piece);
 		} else {

@@ -12,8 +12,8 @@
 struct options {
 	struct target target;
 	const char *uri;
-	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms;
-	bool verify;
+	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels;
+	bool verify, compress;
 	FILE *log; /* events as JSON lines, beside what is shown */
 };
 
@@ -22,7 +22,16 @@ static const char doc[] =
 	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
 	"destination runs.";
 
-enum { OPT_BANDWIDTH = 256, OPT_DOWNTIME, OPT_ROUNDS, OPT_TIMEOUT, OPT_VERIFY, OPT_LOG };
+enum {
+	OPT_BANDWIDTH = 256,
+	OPT_DOWNTIME,
+	OPT_ROUNDS,
+	OPT_TIMEOUT,
+	OPT_VERIFY,
+	OPT_LOG,
+	OPT_CHANNELS,
+	OPT_COMPRESS
+};
 
 static const struct argp_option option_list[] = {
 	{ "max-bandwidth", OPT_BANDWIDTH, "BYTES", 0,
@@ -36,6 +45,9 @@ static const struct argp_option option_list[] = {
 		"give up when the peer is silent for so long (default: 10000)", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 		"hash all memory on both sides while the application is stopped", 0 },
+	{ "channels", OPT_CHANNELS, "N", 0, "connections (default: one for each CPU, at most 4)",
+		0 },
+	{ "compress", OPT_COMPRESS, NULL, 0, "send with zstd what it makes shorter", 0 },
 	{ "log", OPT_LOG, "FILE", 0, "write the migration's events to FILE too, as with --json",
 		0 },
 	{ 0 },
@@ -84,8 +96,14 @@ parse(int key, char *arg, struct argp_state *state)
 	case OPT_TIMEOUT:
 		number = &o->timeout_ms;
 		break;
+	case OPT_CHANNELS:
+		number = &o->channels;
+		break;
 	case OPT_VERIFY:
 		o->verify = true;
+		return 0;
+	case OPT_COMPRESS:
+		o->compress = true;
 		return 0;
 	case OPT_LOG:
 		o->log = fopen(arg, "we");
@@ -132,8 +150,8 @@ catch_interrupts(void)
 static json_t *
 make_request(const struct options *o)
 {
-	json_t *request =
-		json_pack("{ss ss sb}", "cmd", "migrate", "uri", o->uri, "verify", (int)o->verify);
+	json_t *request = json_pack("{ss ss sb sb}", "cmd", "migrate", "uri", o->uri, "verify",
+		(int)o->verify, "compress", (int)o->compress);
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -142,6 +160,7 @@ make_request(const struct options *o)
 		{ "downtime_limit_ms", o->downtime_limit_ms },
 		{ "max_rounds", o->max_rounds },
 		{ "timeout_ms", o->timeout_ms },
+		{ "channels", o->channels },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "agent_priv.h"
+#include "hello_priv.h"
 #include "socket_priv.h"
 
+#define DEFAULT_CHANNELS 4 /* at most */
 #define CONTROL_DIR "/run/wherry"
 
 static int
@@ -248,8 +250,14 @@ wherry_agent_wait(struct wherry_agent *agent)
 static int
 check_params(struct wherry_migrate_params *p)
 {
-	if (p->max_rounds > MIG_ROUNDS_MAX)
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (p->max_rounds > MIG_ROUNDS_MAX || p->channels > MIG_CHANNELS_MAX)
 		return -EINVAL;
+	if (p->channels == 0)
+		p->channels = cpus < 1            ? 1
+			: cpus < DEFAULT_CHANNELS ? (unsigned int)cpus
+						  : DEFAULT_CHANNELS;
 	p->downtime_limit_ms = p->downtime_limit_ms != 0 ? p->downtime_limit_ms : 50;
 	p->max_rounds = p->max_rounds != 0 ? p->max_rounds : 30;
 	p->timeout_ms = p->timeout_ms != 0 ? p->timeout_ms : 10000;

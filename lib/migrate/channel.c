@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sending writes what the socket takes, in pieces no longer than 20 ms of the bandwidth
- * limit, and waits for room or for the peer's bytes, whichever comes first. The record
+ * Sending writes what the socket takes, in pieces no longer than the bandwidth limit
+ * wants, and waits for room or for the peer's bytes, whichever comes first. The record
  * that was met while sending is kept for the next receive; only one can be, and while it
  * is, nothing more is read: the peer's own timeout stands behind that.
  */
@@ -18,19 +18,19 @@
 #include "socket_priv.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
-#define PACE_NS UINT64_C(20000000)
 #define LINGER_MS 1000 /* how long an abort waits at most for the peer to read it */
 
 struct mig_channel {
 	int fd, cancel_fd;
 	unsigned int timeout_ms;
-	uint64_t bandwidth;
-	uint64_t due;     /* when the next byte may be sent, ns; 0: now */
-	uint64_t number;  /* of the next record sent */
-	uint64_t sent;    /* bytes */
-	uint64_t heard;   /* when the peer's last byte came, or was waited for from, ns */
-	bool kept_is_set; /* kept has not been received yet */
+	struct mig_pace own, *pace; /* pace: own, or another channel's */
+	uint64_t number;            /* of the next record sent */
+	uint64_t sent;              /* bytes; atomic */
+	size_t body;                /* bytes of the last record's body that have not been read */
+	uint64_t heard;             /* when the peer's last byte came, or was waited for from, ns */
+	bool kept_is_set;           /* kept has not been received yet */
 	bool is_wherry;
+	bool aborted; /* the peer gave up */
 	struct wherry_record kept;
 	uint8_t *rest; /* of a record that was given up half-way: abort has to end it */
 	size_t rest_len;
@@ -49,6 +49,7 @@ mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch)
 	ch->fd = fd;
 	ch->cancel_fd = cancel_fd;
 	ch->timeout_ms = DEFAULT_TIMEOUT_MS;
+	ch->pace = &ch->own;
 	*ret_ch = ch;
 	return 0;
 close:
@@ -77,7 +78,13 @@ mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms)
 void
 mig_channel_set_bandwidth(struct mig_channel *ch, uint64_t bandwidth)
 {
-	ch->bandwidth = bandwidth;
+	mig_pace_set(ch->pace, bandwidth);
+}
+
+void
+mig_channel_share_bandwidth(struct mig_channel *ch, struct mig_channel *first)
+{
+	ch->pace = first->pace;
 }
 
 void
@@ -95,7 +102,7 @@ mig_channel_reason(const struct mig_channel *ch)
 uint64_t
 mig_channel_sent(const struct mig_channel *ch)
 {
-	return ch->sent;
+	return __atomic_load_n(&ch->sent, __ATOMIC_RELAXED);
 }
 
 bool
@@ -125,6 +132,7 @@ fail_aborted(struct mig_channel *ch, const struct wherry_record *rec)
 	uint64_t code = wherry_field_u64(rec->payload, rec->len, WHERRY_ABORT_CODE, 0);
 	char why[sizeof(ch->reason.text)];
 
+	ch->aborted = true;
 	wherry_field_text(rec->payload, rec->len, WHERRY_ABORT_REASON, why, sizeof(why));
 	return mig_fail(&ch->reason, code > 0 && code < 4096 ? -(int)code : -EPROTO,
 		"the peer gave up: %.230s", why);
@@ -208,43 +216,14 @@ listen_in(struct mig_channel *ch)
 	return rc < 0 ? rc : 0;
 }
 
-/* How long until the limit lets the next byte go, in ms; 0: now. */
-static unsigned int
-pace_ms(const struct mig_channel *ch)
-{
-	uint64_t now = mig_now();
-
-	if (ch->bandwidth == 0 || ch->due <= now)
-		return 0;
-	return (unsigned int)((ch->due - now + 999999) / 1000000);
-}
-
-static size_t
-pace_piece(const struct mig_channel *ch, size_t len)
-{
-	uint64_t piece;
-
-	if (ch->bandwidth == 0)
-		return len;
-	piece = ch->bandwidth / (UINT64_C(1000000000) / PACE_NS);
-	if (piece < 512)
-		piece = 512;
-	return len < piece ? len : (size_t)piece;
-}
-
 static void
 account(struct mig_channel *ch, size_t n)
 {
 	uint64_t now = mig_now();
 
-	ch->sent += n;
+	__atomic_store_n(&ch->sent, ch->sent + n, __ATOMIC_RELAXED);
 	ch->heard = now; /* taking bytes is a sign of life */
-	if (ch->bandwidth == 0)
-		return;
-	/* what was not used up to a moment ago is not saved up for later */
-	if (ch->due + PACE_NS < now)
-		ch->due = now - PACE_NS;
-	ch->due += (uint64_t)((double)n / (double)ch->bandwidth * 1e9);
+	mig_pace_sent(ch->pace, n, now);
 }
 
 /* Wait for room, for the limit, or for the peer. */
@@ -270,7 +249,7 @@ send_some(struct mig_channel *ch, const uint8_t *bytes, size_t len)
 {
 	ssize_t n = wherry_fault("channel.send")
 		? (errno = EPIPE, -1)
-		: send(ch->fd, bytes, pace_piece(ch, len), MSG_DONTWAIT | MSG_NOSIGNAL);
+		: send(ch->fd, bytes, mig_pace_piece(ch->pace, len), MSG_DONTWAIT | MSG_NOSIGNAL);
 	int rc = n < 0 ? -errno : 0;
 
 	if (rc == -EAGAIN || rc == -EINTR)
@@ -292,7 +271,7 @@ send_all(struct mig_channel *ch, const uint8_t *bytes, size_t *left)
 
 	ch->heard = mig_now();
 	while (rc == 0 && *left > 0) {
-		unsigned int pause_ms = pace_ms(ch);
+		unsigned int pause_ms = mig_pace_wait_ms(ch->pace);
 		ssize_t n = pause_ms == 0 ? send_some(ch, bytes, *left) : 0;
 
 		if (n < 0)
@@ -371,7 +350,8 @@ mig_channel_abort(struct mig_channel *ch, int code, const char *why)
 	wherry_table_put_u64(&t, WHERRY_ABORT_CODE, code < 0 ? (uint64_t)-code : 0);
 	wherry_table_put_text(&t, WHERRY_ABORT_REASON, *why != '\0' ? why : "no reason given");
 	mig_channel_ignore_cancel(ch);
-	mig_channel_set_bandwidth(ch, 0);
+	ch->own = (struct mig_pace){ 0 };
+	ch->pace = &ch->own;
 	ch->kept_is_set = true; /* whatever it says now does not matter */
 	if (ch->timeout_ms > LINGER_MS)
 		ch->timeout_ms = LINGER_MS;
@@ -380,33 +360,137 @@ mig_channel_abort(struct mig_channel *ch, int code, const char *why)
 	ch->reason = reason;
 }
 
+/* Until there is something to read; at most until end, ns. */
+static int
+wait_to_receive(struct mig_channel *ch, uint64_t end)
+{
+	uint64_t now = mig_now();
+	int rc;
+
+	if (now >= end)
+		return fail_wait(ch, -ETIMEDOUT);
+	rc = mig_wait(
+		ch->fd, POLLIN, ch->cancel_fd, (unsigned int)((end - now + 999999) / 1000000));
+	return rc < 0 ? fail_wait(ch, rc) : rc;
+}
+
 int
 mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec)
 {
 	uint64_t end = mig_now() + ch->timeout_ms * UINT64_C(1000000);
-	int rc;
+	int rc = 1;
 
 	if (ch->kept_is_set) {
 		ch->kept_is_set = false;
 		*ret_rec = ch->kept;
-		return 0;
+	} else {
+		while ((rc = decode(ch, ret_rec)) == 0) {
+			rc = wait_to_receive(ch, end);
+			rc = rc <= 0 ? rc : feed(ch);
+			if (rc < 0)
+				return rc;
+			if (rc == 1)
+				end = ch->heard + ch->timeout_ms * UINT64_C(1000000);
+		}
 	}
-	while ((rc = decode(ch, ret_rec)) == 0) {
-		uint64_t now = mig_now();
+	if (rc < 0)
+		return rc;
+	ch->body = ret_rec->body;
+	return 0;
+}
 
-		if (now >= end)
-			return fail_wait(ch, -ETIMEDOUT);
-		rc = mig_wait(ch->fd, POLLIN, ch->cancel_fd,
-			(unsigned int)((end - now + 999999) / 1000000));
-		if (rc < 0)
-			return fail_wait(ch, rc);
-		rc = rc == 0 ? 0 : feed(ch);
-		if (rc < 0)
-			return rc;
-		if (rc == 1)
-			end = ch->heard + ch->timeout_ms * UINT64_C(1000000);
+/* n bytes have been read into the pieces: what is left of them. */
+static void
+advance(struct iovec **iov, size_t *n_iov, size_t n)
+{
+	while (*n_iov > 0 && n >= (*iov)->iov_len) {
+		n -= (*iov)->iov_len;
+		(*iov)++;
+		(*n_iov)--;
 	}
-	return rc < 0 ? rc : 0;
+	if (n > 0) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
+		(*iov)->iov_len -= n;
+	}
+}
+
+/* As many bytes as are there; 0: none yet. */
+static ssize_t
+read_some(struct mig_channel *ch, struct iovec *iov, size_t n)
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
+	ssize_t got = wherry_fault("channel.body") ? (errno = ECONNRESET, -1)
+						   : recvmsg(ch->fd, &msg, MSG_DONTWAIT);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (got < 0)
+		return fail_wait(ch, -errno);
+	if (got == 0)
+		return end_of_stream(ch);
+	ch->heard = mig_now();
+	ch->body -= (size_t)got;
+	wherry_decoder_took(ch->dec, (size_t)got);
+	return got;
+}
+
+int
+mig_channel_read_body(struct mig_channel *ch, struct iovec *iov, size_t n)
+{
+	uint64_t end = mig_now() + ch->timeout_ms * UINT64_C(1000000);
+
+	while (n > 0) {
+		ssize_t got = read_some(ch, iov, n);
+
+		if (got < 0)
+			return (int)got;
+		if (got == 0) {
+			int rc = wait_to_receive(ch, end);
+
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		end = ch->heard + ch->timeout_ms * UINT64_C(1000000);
+		advance(&iov, &n, (size_t)got);
+	}
+	return 0;
+}
+
+static int
+drop_body(struct mig_channel *ch)
+{
+	uint8_t sink[4096];
+	int rc = 0;
+
+	while (rc == 0 && ch->body > 0) {
+		struct iovec iov = { .iov_base = sink,
+			.iov_len = ch->body < sizeof(sink) ? ch->body : sizeof(sink) };
+
+		rc = mig_channel_read_body(ch, &iov, 1);
+	}
+	return rc;
+}
+
+int
+mig_channel_last_words(struct mig_channel *ch)
+{
+	struct mig_reason before = ch->reason;
+	struct wherry_record rec;
+	int rc;
+
+	mig_channel_ignore_cancel(ch);
+	if (ch->timeout_ms > LINGER_MS)
+		ch->timeout_ms = LINGER_MS;
+	do {
+		rc = drop_body(ch);
+		if (rc == 0)
+			rc = mig_channel_receive(ch, &rec);
+	} while (rc == 0);
+	if (ch->aborted)
+		return rc;
+	ch->reason = before;
+	return 0;
 }
 
 int

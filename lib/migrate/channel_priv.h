@@ -12,9 +12,12 @@
  *   -ECANCELED   cancel_fd            -ETIMEDOUT  silent for longer than the timeout
  *   -ECONNRESET  the peer is gone     -EPROTO     its bytes break the format
  *   other        the peer gave up: its own errno, its own reason
- * Used by one thread.
+ * Used by one thread; sent may be asked by any.
  */
 
+#include <sys/uio.h>
+
+#include "pace_priv.h"
 #include "reason_priv.h"
 #include "wherry_stream.h"
 
@@ -28,12 +31,15 @@ void mig_channel_destroy(struct mig_channel *ch);
 void mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms);
 /* bytes per second; 0: as fast as it goes */
 void mig_channel_set_bandwidth(struct mig_channel *ch, uint64_t bandwidth);
+/* Keep to the limit that first keeps to, both together; first outlives ch. */
+void mig_channel_share_bandwidth(struct mig_channel *ch, struct mig_channel *first);
 /* From now on cancel_fd is not looked at: COMMIT is on its way. */
 void mig_channel_ignore_cancel(struct mig_channel *ch);
 
 /*
- * Send the len bytes at payload, which has WHERRY_STREAM_HEADER bytes to spare before it.
- * A failure means that the peer cannot have got the whole record.
+ * Send the len bytes at payload, and of a batch its body behind it; there are
+ * WHERRY_STREAM_HEADER bytes to spare before it. A failure means that the peer cannot
+ * have got the whole record.
  */
 int mig_channel_send(
 	struct mig_channel *ch, enum wherry_record_type type, uint8_t *payload, size_t len);
@@ -45,11 +51,26 @@ int mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type)
  */
 void mig_channel_abort(struct mig_channel *ch, int code, const char *why);
 
-/* The next record, pulses aside. Its payload lives until the next call. */
+/*
+ * The next record, pulses aside. Its payload lives until the next call; its body, if it
+ * has one, has to be read before that.
+ */
 int mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec);
 /* The next record, which must be of this type; *ret_rec may be NULL. */
 int mig_channel_expect(
 	struct mig_channel *ch, enum wherry_record_type type, struct wherry_record *ret_rec);
+
+/*
+ * Read the next bytes of the body of the record received last straight into the n pieces
+ * at iov, which is used up: as many as the pieces want, all of the body in the end.
+ */
+int mig_channel_read_body(struct mig_channel *ch, struct iovec *iov, size_t n);
+/*
+ * Another connection to the same peer was lost: has it said why on this one? Its code,
+ * with its reason, if an abort comes within a second, else 0. The channel is of no use
+ * for anything but abort then.
+ */
+int mig_channel_last_words(struct mig_channel *ch);
 
 /* Why the last call failed. */
 const char *mig_channel_reason(const struct mig_channel *ch);

@@ -31,11 +31,12 @@ event(const char *name, json_t *more)
 static json_t *
 round_fields(const struct wherry_round *r)
 {
-	return json_pack("{si sb so so so so so so sf sf}", "n", (int)r->n, "final", r->final,
+	return json_pack("{si sb so so so so so so so sf sf}", "n", (int)r->n, "final", r->final,
 		"iommu_dirty_pages", number(r->iommu_dirty_pages), "cpu_dirty_pages",
 		number(r->cpu_dirty_pages), "pages", number(r->pages), "zero_pages",
-		number(r->zero_pages), "bytes", number(r->bytes), "ms", ms(r->ns), "bandwidth",
-		r->bandwidth, "forecast_ms", r->forecast_ms);
+		number(r->zero_pages), "same_pages", number(r->same_pages), "bytes",
+		number(r->bytes), "ms", ms(r->ns), "bandwidth", r->bandwidth, "forecast_ms",
+		r->forecast_ms);
 }
 
 json_t *

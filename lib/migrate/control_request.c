@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "control_priv.h"
+#include "hello_priv.h"
 
 #define WATCH_MS_MIN 50
 #define WATCH_MS_MAX 3600000
@@ -58,11 +59,14 @@ static bool
 read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
-		"max_rounds", "timeout_ms", "verify", NULL };
-	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0;
+		"max_rounds", "timeout_ms", "verify", "channels", "compress", NULL };
+	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
 	const json_t *verify = json_object_get(request, "verify");
+	const json_t *compress = json_object_get(request, "compress");
 
 	if (!only_has(request, names) || (verify != NULL && !json_is_boolean(verify)) ||
+		(compress != NULL && !json_is_boolean(compress)) ||
+		!read_number(request, "channels", MIG_CHANNELS_MAX, &channels) ||
 		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
 		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
 		!read_number(request, "max_rounds", MIG_ROUNDS_MAX, &rounds) ||
@@ -74,6 +78,8 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.max_rounds = (unsigned int)rounds,
 		.timeout_ms = (unsigned int)timeout,
 		.verify = json_is_true(verify),
+		.channels = (unsigned int)channels,
+		.compress = json_is_true(compress),
 	};
 	return true;
 }
@@ -100,7 +106,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms (whole numbers) and verify (true, false)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify and compress (true, false)");
 		return;
 	}
 	rc = wherry_agent_migrate(control->agent, uri, &params);

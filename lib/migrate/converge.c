@@ -3,6 +3,8 @@
 
 /* A round of this many bytes is believed as it is. */
 #define TELLING_BYTES (4.0 * 1024 * 1024)
+/* So is one of this many pages. */
+#define TELLING_PAGES 1024.0
 
 double
 mig_forecast_ms(const struct mig_measure *m)
@@ -32,4 +34,16 @@ mig_bandwidth(double before, uint64_t bytes, uint64_t ns)
 	if (before <= 0 || weight >= 1)
 		return now;
 	return now * weight + before * (1 - weight);
+}
+
+double
+mig_same_share(double before, uint64_t same, uint64_t pages)
+{
+	double weight = (double)pages / TELLING_PAGES;
+
+	if (pages == 0)
+		return before;
+	if (weight > 1)
+		weight = 1;
+	return (double)same / (double)pages * weight + before * (1 - weight);
 }

@@ -30,5 +30,7 @@ enum mig_verdict mig_converge(
  * little, so what was known before counts for as much as they lack.
  */
 double mig_bandwidth(double before, uint64_t bytes, uint64_t ns);
+/* Likewise: the share of same among pages, which were dirty. */
+double mig_same_share(double before, uint64_t same, uint64_t pages);
 
 #endif /* CONVERGE_PRIV_H */

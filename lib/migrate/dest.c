@@ -43,6 +43,8 @@ prepare(struct mig_dest *d)
 {
 	if (mig_regions_init(&d->regions, d->agent->tracker) != 0)
 		return out_of_memory(d);
+	if (mig_stop_init(&d->stop, d->agent->cancel_fd) != 0)
+		return out_of_memory(d);
 	d->map = calloc(MIG_REGIONS_MAX, sizeof(struct mig_region *));
 	d->skip = calloc(MIG_REGIONS_MAX, sizeof(struct wherry_bitmap *));
 	if (d->map == NULL || d->skip == NULL)
@@ -63,14 +65,12 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 			return mig_fail(&d->reason, rc,
 				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
 				strerror(-rc));
-		if (mig_channel_create(rc, d->agent->cancel_fd, &d->ch) != 0)
+		if (mig_channel_create(rc, d->stop.fd, &d->ch) != 0)
 			return out_of_memory(d);
 		mig_channel_set_timeout(d->ch, HELLO_MS);
 		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
-		if (rc == 0) {
-			mig_agent_close_listener(d->agent);
+		if (rc == 0)
 			return 0;
-		}
 		if (rc == -ECANCELED || mig_channel_is_wherry(d->ch))
 			return mig_dest_channel_failed(d, rc);
 		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(d->ch));
@@ -115,10 +115,27 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 		rc = mig_sections_check(d->agent, hello, &d->reason);
 	if (rc != 0)
 		return rc;
-	mig_digest_init(&d->digest, d->peer.key);
-	if (d->peer.timeout_ms != 0)
-		mig_channel_set_timeout(d->ch, d->peer.timeout_ms);
+	mig_placer_init(&d->placer, d->map, d->n_map, d->peer.key);
+	if (d->peer.timeout_ms == 0)
+		d->peer.timeout_ms = HELLO_MS;
+	mig_channel_set_timeout(d->ch, d->peer.timeout_ms);
 	return 0;
+}
+
+/* The source's further connections; then nobody else is wanted. */
+static int
+open_lanes(struct mig_dest *d)
+{
+	struct mig_dest_lanes_opts opts = {
+		.map = d->map, .n_map = d->n_map, .peer = &d->peer, .stop = &d->stop
+	};
+	int rc;
+
+	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
+		return out_of_memory(d);
+	rc = mig_dest_lanes_accept(d->lanes, d->agent->listen_fd, &d->reason);
+	mig_agent_close_listener(d->agent);
+	return rc;
 }
 
 /* All is there and proved: say so, and wait for the word. */
@@ -200,6 +217,8 @@ run(struct mig_dest *d)
 	if (rc == 0)
 		rc = send_hello(d);
 	if (rc == 0)
+		rc = open_lanes(d);
+	if (rc == 0)
 		rc = move(d, WHERRY_STATE_PREPARED);
 	if (rc == 0)
 		rc = mig_dest_receive(d);
@@ -221,7 +240,11 @@ undo(struct mig_dest *d, int rc)
 static void
 fini(struct mig_dest *d)
 {
+	mig_dest_lanes_destroy(d->lanes);
+	mig_placer_fini(&d->placer);
 	mig_channel_destroy(d->ch);
+	mig_agent_close_listener(d->agent);
+	mig_stop_fini(&d->stop);
 	for (uint32_t i = 0; i < d->n_map; i++)
 		wherry_bitmap_destroy(d->skip[i]);
 	free(d->skip);
@@ -232,7 +255,7 @@ fini(struct mig_dest *d)
 void
 mig_dest_run(struct wherry_agent *agent)
 {
-	struct mig_dest d = { .agent = agent };
+	struct mig_dest d = { .agent = agent, .stop = { .fd = -1, .event = -1 } };
 	int rc = run(&d);
 
 	if (rc != 0)

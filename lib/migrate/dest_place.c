@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Records into memory. The decoder has checked each record's form; here its numbers are
- * held against our regions, pages are put in their place, and the digest is taken of
- * what then stands there.
+ * What comes on the first connection, until all is proved. Pages are place.c's business,
+ * here and on the further connections (dest_lanes.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -10,7 +9,6 @@
 #include "base_priv.h"
 #include "dest_priv.h"
 #include "sections_priv.h"
-#include "sender_priv.h"
 #include "verify_priv.h"
 
 #define PAGE WHERRY_STREAM_PAGE
@@ -18,48 +16,15 @@
 static int
 refuse(struct mig_dest *d, const struct wherry_record *rec, const char *why)
 {
-	return mig_fail(&d->reason, -EPROTO, "record %llu (%s) at byte %llu was refused: %s",
-		(unsigned long long)rec->number, wherry_record_name(rec->type),
-		(unsigned long long)rec->offset, why);
+	return mig_place_refuse(&d->reason, rec, why);
 }
 
-static uint8_t *
-page_at(const struct mig_region *r, uint64_t page)
+static int
+placer_failed(struct mig_dest *d, int rc)
 {
-	return (uint8_t *)(uintptr_t)(r->span.iova + page * PAGE);
-}
-
-static void
-place_page(struct mig_dest *d, uint32_t region, uint64_t page, const uint8_t *from)
-{
-	uint8_t *to = page_at(d->map[region], page);
-
-	memcpy(to, from, PAGE);
-	mig_digest_add(&d->digest, region, page, to);
-}
-
-/* Memory that was never written is not touched: it stays cheap. */
-static void
-place_zero(struct mig_dest *d, uint32_t region, uint64_t page)
-{
-	uint8_t *to = page_at(d->map[region], page);
-
-	if (!mig_page_is_zero(to))
-		memset(to, 0, PAGE);
-	mig_digest_add_zero(&d->digest, region, page);
-}
-
-/* pages: their bytes; NULL: zeroes */
-static void
-place_run(struct mig_dest *d, uint32_t region, struct wherry_run run, const uint8_t *pages)
-{
-	for (uint64_t n = 0; n < run.count; n++) {
-		if (pages != NULL)
-			place_page(d, region, run.first + n, pages + n * PAGE);
-		else
-			place_zero(d, region, run.first + n);
-	}
-	d->pages += run.count;
+	if (rc != 0)
+		d->reason = d->placer.reason;
+	return rc;
 }
 
 static int
@@ -78,41 +43,16 @@ skip_run(struct mig_dest *d, uint32_t region, struct wherry_run run)
 	return 0;
 }
 
-/* Do the runs lie in the region? They ascend, so the last one tells. */
-static bool
-fits(const struct mig_dest *d, const struct wherry_record *rec, const struct wherry_runs *runs)
-{
-	struct wherry_run last = wherry_runs_get_run(rec, runs->n - 1);
-
-	return last.first + last.count <= d->map[runs->region]->span.len / PAGE;
-}
-
 static int
-place_runs(struct mig_dest *d, const struct wherry_record *rec)
+skip_runs(struct mig_dest *d, const struct wherry_record *rec)
 {
 	struct wherry_runs runs;
-	const uint8_t *pages;
+	int rc = placer_failed(d, mig_place_check(&d->placer, rec));
 
 	wherry_runs_get(rec, &runs);
-	if (runs.region >= d->n_map)
-		return refuse(d, rec, "it names a region that is not there");
-	if (!fits(d, rec, &runs))
-		return refuse(d, rec, "it goes beyond the end of its region");
-	pages = rec->type == WHERRY_REC_PAGES ? runs.pages : NULL;
-	for (uint32_t i = 0; i < runs.n; i++) {
-		struct wherry_run run = wherry_runs_get_run(rec, i);
-		int rc = 0;
-
-		if (rec->type == WHERRY_REC_SKIP)
-			rc = skip_run(d, runs.region, run);
-		else
-			place_run(d, runs.region, run, pages);
-		if (rc != 0)
-			return rc;
-		if (pages != NULL)
-			pages += run.count * PAGE;
-	}
-	return 0;
+	for (uint32_t i = 0; rc == 0 && i < runs.n; i++)
+		rc = skip_run(d, runs.region, wherry_runs_get_run(rec, i));
+	return rc;
 }
 
 /* Show what the source says of its round, and answer unless the application there waits. */
@@ -129,10 +69,15 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 		.cpu_dirty_pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_CPU_PAGES, 0),
 		.pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_PAGES, 0),
 		.zero_pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_ZERO_PAGES, 0),
+		.same_pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_SAME_PAGES, 0),
 		.bytes = rec->offset - d->bytes,
 	};
-	int rc;
+	int rc = mig_dest_lanes_await(d->lanes, round.n,
+		wherry_field_u64(p, rec->len, WHERRY_ROUND_CHANNELS, 1), d->peer.timeout_ms,
+		&d->reason);
 
+	if (rc != 0)
+		return rc;
 	d->bytes = rec->offset;
 	mig_agent_set_round(d->agent, &round);
 	if (round.final)
@@ -164,11 +109,13 @@ prove(struct mig_dest *d, const struct wherry_record *rec)
 {
 	const uint8_t *p = rec->payload;
 	uint64_t ns = wherry_field_u64(p, rec->len, WHERRY_DIGEST_VERIFY_NS, 0);
+	struct mig_digest got = d->placer.digest;
 
+	mig_dest_lanes_digest(d->lanes, &got);
 	if (wherry_fault("dest.prove") ||
-		wherry_field_u64(p, rec->len, WHERRY_DIGEST_LOW, 0) != d->digest.low ||
-		wherry_field_u64(p, rec->len, WHERRY_DIGEST_HIGH, 0) != d->digest.high ||
-		wherry_field_u64(p, rec->len, WHERRY_DIGEST_PAGES, 0) != d->digest.pages)
+		wherry_field_u64(p, rec->len, WHERRY_DIGEST_LOW, 0) != got.low ||
+		wherry_field_u64(p, rec->len, WHERRY_DIGEST_HIGH, 0) != got.high ||
+		wherry_field_u64(p, rec->len, WHERRY_DIGEST_PAGES, 0) != got.pages)
 		return mig_fail(&d->reason, -EPROTO,
 			"the digest of the pages received is not that of the pages sent");
 	if (d->peer.verify != d->verified)
@@ -192,8 +139,9 @@ handle(struct mig_dest *d, const struct wherry_record *rec)
 	switch (rec->type) {
 	case WHERRY_REC_PAGES:
 	case WHERRY_REC_ZEROS:
+		return placer_failed(d, mig_place(&d->placer, d->ch, rec));
 	case WHERRY_REC_SKIP:
-		return place_runs(d, rec);
+		return skip_runs(d, rec);
 	case WHERRY_REC_ROUND:
 		return end_round(d, rec);
 	case WHERRY_REC_SECTION:
@@ -207,8 +155,8 @@ handle(struct mig_dest *d, const struct wherry_record *rec)
 	}
 }
 
-int
-mig_dest_receive(struct mig_dest *d)
+static int
+receive_all(struct mig_dest *d)
 {
 	struct wherry_record rec;
 	bool done = false;
@@ -225,7 +173,21 @@ mig_dest_receive(struct mig_dest *d)
 		rc = handle(d, &rec);
 		if (rc != 0)
 			return rc;
-		mig_agent_set_progress(d->agent, d->pages, 0, rec.offset + rec.len);
+		mig_agent_set_progress(d->agent, d->placer.pages + mig_dest_lanes_pages(d->lanes),
+			0, rec.offset + rec.len);
 	}
 	return 0;
+}
+
+/* A lane's failure ends what this thread waited for; the source may have said why. */
+int
+mig_dest_receive(struct mig_dest *d)
+{
+	int rc = receive_all(d), words;
+
+	if (rc == 0 || mig_dest_lanes_failed(d->lanes, &d->reason) == 0)
+		return rc;
+	rc = mig_dest_lanes_failed(d->lanes, &d->reason);
+	words = rc == -ECONNRESET ? mig_channel_last_words(d->ch) : 0;
+	return words != 0 ? mig_dest_channel_failed(d, words) : rc;
 }

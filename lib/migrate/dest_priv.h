@@ -6,6 +6,7 @@
 
 #include "agent_priv.h"
 #include "channel_priv.h"
+#include "dest_lanes_priv.h"
 #include "hello_priv.h"
 
 struct mig_dest {
@@ -16,10 +17,12 @@ struct mig_dest {
 	struct wherry_bitmap **skip;   /* likewise: worthless, not verified; NULL: none */
 	uint32_t n_map;
 	struct mig_hello self, peer;
-	struct mig_digest digest; /* of the pages received, as they stand in memory */
-	uint32_t sections_seen;   /* one bit each */
-	uint64_t pages, bytes;    /* received */
-	struct mig_digest memory; /* of all memory, when verified */
+	struct mig_stop stop;         /* ends all connections */
+	struct mig_placer placer;     /* of this connection */
+	struct mig_dest_lanes *lanes; /* the others */
+	uint32_t sections_seen;       /* one bit each */
+	uint64_t bytes;               /* received here */
+	struct mig_digest memory;     /* of all memory, when verified */
 	bool verified;
 	bool committed; /* COMMIT was received */
 	uint64_t verify_ns;

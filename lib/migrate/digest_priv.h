@@ -7,6 +7,7 @@
  * hash covers bytes, region and page number, so the order does not matter, but what
  * went where does. The same page counts again each time it is sent: a sum over what
  * crossed the wire needs no memory of what was sent before, on either side.
+ * Each connection keeps a digest of its own; they are merged, and a batch is a digest too.
  * The key is drawn afresh for each migration: pages hold bytes that attackers chose.
  * Pure.
  */
@@ -27,5 +28,10 @@ void mig_digest_init(struct mig_digest *d, const uint8_t *key);
 void mig_digest_add(struct mig_digest *d, uint32_t region, uint64_t page, const void *bytes);
 /* It holds zeroes. */
 void mig_digest_add_zero(struct mig_digest *d, uint32_t region, uint64_t page);
+/* The same in two steps: the hash of the 4 KiB at bytes, which may be used for more. */
+void mig_digest_hash(const struct mig_digest *d, const void *bytes, uint64_t hash[2]);
+void mig_digest_count(struct mig_digest *d, uint32_t region, uint64_t page, const uint64_t hash[2]);
+/* Count in what other has. */
+void mig_digest_merge(struct mig_digest *d, const struct mig_digest *other);
 
 #endif /* DIGEST_PRIV_H */

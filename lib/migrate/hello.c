@@ -61,8 +61,29 @@ mig_hello_put(
 		wherry_table_put_u64(t, WHERRY_HELLO_VERIFY, 1);
 	if (hello->timeout_ms != 0)
 		wherry_table_put_u64(t, WHERRY_HELLO_TIMEOUT_MS, hello->timeout_ms);
+	if (hello->channels > 1) {
+		wherry_table_put_u64(t, WHERRY_HELLO_CHANNELS, hello->channels);
+		wherry_table_put_bytes(
+			t, WHERRY_HELLO_SESSION, hello->session, sizeof(hello->session));
+	}
 	for (uint32_t i = 0; i < regions->n; i++)
 		put_region(t, &regions->list[i]);
+}
+
+/* Without a session there are no further connections, whatever the number says. */
+static void
+read_channels(const struct wherry_record *rec, struct mig_hello *peer)
+{
+	uint64_t n = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_CHANNELS, 1);
+	struct wherry_field session;
+
+	peer->channels = 1;
+	if (!wherry_field_find(rec->payload, rec->len, WHERRY_HELLO_SESSION, &session) ||
+		session.len != sizeof(peer->session))
+		return;
+	memcpy(peer->session, session.bytes, session.len);
+	if (n >= 1)
+		peer->channels = n <= MIG_CHANNELS_MAX ? (unsigned int)n : MIG_CHANNELS_MAX + 1;
 }
 
 static void
@@ -84,6 +105,7 @@ read_hello(const struct wherry_record *rec, struct mig_hello *peer)
 		peer->has_key = true;
 	}
 	peer->verify = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_VERIFY, 0) != 0;
+	read_channels(rec, peer);
 	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TIMEOUT_MS, 0);
 	peer->timeout_ms = ms <= TIMEOUT_MAX_MS ? (unsigned int)ms : TIMEOUT_MAX_MS;
 }
@@ -197,5 +219,7 @@ mig_hello_compare(const struct wherry_record *rec, const struct mig_regions *our
 	if (rc != 0)
 		return rc;
 	read_hello(rec, ret_peer);
+	if (ret_peer->channels > MIG_CHANNELS_MAX)
+		return mig_fail(reason, -EPROTO, "more than %u channels", MIG_CHANNELS_MAX);
 	return compare_regions(rec, ours, map, ret_n, reason);
 }

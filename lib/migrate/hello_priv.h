@@ -14,6 +14,8 @@
 
 #define MIG_REGIONS_MAX 1024
 #define MIG_BOOT_ID_LEN 64
+#define MIG_SESSION_LEN 16
+#define MIG_CHANNELS_MAX 32u
 
 /* A region of ours. */
 struct mig_region {
@@ -42,7 +44,9 @@ struct mig_hello {
 	bool has_key;
 	uint8_t key[MIG_KEY_LEN];
 	bool verify;
-	unsigned int timeout_ms; /* 0: not said */
+	unsigned int timeout_ms;          /* 0: not said */
+	unsigned int channels;            /* connections, this one included; 0: not said, one */
+	uint8_t session[MIG_SESSION_LEN]; /* what the others begin with */
 };
 
 /* Fill in what is the same in every hello of this process. */

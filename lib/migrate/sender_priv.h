@@ -3,49 +3,63 @@
 #define SENDER_PRIV_H
 
 /*
- * Dirty pages onto a channel. Pages are gathered by address first, pages of zeroes set
- * aside at memory speed; a full batch is copied into the send buffer, and digest and
- * checksum are taken of the copy: the memory may change while it is sent.
+ * The source's connections, each a lane (lane_priv.h), and the dirty pages of a round
+ * shared out among them. Lane 0 is the first connection and belongs to the thread that
+ * calls; each other has a thread. They take the next run of pages whenever they are done
+ * with one, so a slow connection holds nobody up. A small round wakes nobody.
+ *
+ * At the end of a round each lane that took part but the first says FLUSH; the first
+ * then says how many took part. What a page was sent on in one round cannot be overtaken
+ * in the next: the destination answers a round when all its lanes are through.
+ *
+ * A lane that fails raises the stop, which ends the others; the first reason stays.
  */
 
-#include "channel_priv.h"
-#include "digest_priv.h"
-#include "hello_priv.h"
+#include "lane_priv.h"
+#include "stop_priv.h"
 
-/* A batch is headed by up to this many runs; the bytes stand right behind the head. */
-#define MIG_HEAD_MAX (WHERRY_STREAM_HEADER + 8 + WHERRY_STREAM_PAGES_MAX * 16)
-#define MIG_SKIP_RUNS WHERRY_STREAM_PAGES_MAX
+struct mig_sender;
 
-struct mig_sender {
-	struct mig_channel *ch;
-	struct mig_digest digest;
-	uint64_t pages, zero_pages; /* handled since the owner set them to 0 */
-	uint64_t busy_ns;           /* spent copying and sending, likewise */
-	/* called after each batch; for progress */
-	void (*progress)(void *ctx);
+struct mig_sender_opts {
+	const uint8_t *key;                /* of the digest */
+	const struct mig_regions *regions; /* outlive the sender */
+	const struct mig_stop *stop;       /* likewise */
+	bool compress;
+	void (*progress)(void *ctx); /* now and then, from the caller's thread */
 	void *progress_ctx;
-	/* the batches under way */
-	struct wherry_run runs[WHERRY_STREAM_PAGES_MAX]; /* pages with content */
-	uint32_t n_runs;
-	uint64_t n_pages;
-	struct wherry_run zeros[WHERRY_STREAM_PAGES_MAX];
-	uint32_t n_zeros;
-	uint64_t n_zero_pages;
-	uint8_t head[MIG_HEAD_MAX];
-	uint8_t body[WHERRY_STREAM_PAGES_MAX * WHERRY_STREAM_PAGE]; /* follows head */
 };
 
-int mig_sender_create(struct mig_channel *ch, const uint8_t *key, struct mig_sender **ret_sender);
+/* With one lane, whose channel stays the caller's. -ENOMEM. */
+int mig_sender_create(
+	struct mig_channel *ch, const struct mig_sender_opts *opts, struct mig_sender **ret_sender);
+/* One lane more; ch becomes the sender's, also on failure. -ENOMEM, -EAGAIN: no thread. */
+int mig_sender_add(struct mig_sender *s, struct mig_channel *ch);
+/* Ends the threads, closes their connections. NULL is fine. */
 void mig_sender_destroy(struct mig_sender *s);
 
-/* Send the pages of region number i that are marked, whose bytes are at their address. */
-int mig_sender_region(struct mig_sender *s, uint32_t i, const struct mig_region *region,
-	const struct wherry_bitmap *pages);
+/* What the round under way, or the last, has come to. */
+struct mig_sent {
+	struct mig_counts counts;
+	uint64_t busy_ns;   /* spent on pages that went as bytes, the mean of the lanes */
+	double same_ns;     /* for a page that the destination had already; 0: not known */
+	unsigned int lanes; /* that took part */
+};
+
+/*
+ * Send the pages marked in taken[i] of each region i, n_pages in all, as round number n.
+ * Errors are a channel's, with the reason in mig_sender_reason.
+ */
+int mig_sender_round(
+	struct mig_sender *s, uint64_t n, struct wherry_bitmap *const *taken, uint64_t n_pages);
 /* Send the runs of marked pages of region number i as records of type, without bytes. */
 int mig_sender_runs(struct mig_sender *s, enum wherry_record_type type, uint32_t i,
-	const struct mig_region *region, const struct wherry_bitmap *pages);
-
-/* Is the page at p all zeroes? */
-bool mig_page_is_zero(const void *p);
+	const struct wherry_bitmap *pages);
+void mig_sender_get_sent(const struct mig_sender *s, struct mig_sent *ret_sent);
+/* Bytes handed to the network by all lanes. */
+uint64_t mig_sender_bytes(const struct mig_sender *s);
+/* Of all pages sent; between rounds. */
+void mig_sender_digest(const struct mig_sender *s, struct mig_digest *ret_digest);
+/* A lane has failed: its error, and why; 0: none has. */
+int mig_sender_failed(struct mig_sender *s, struct mig_reason *ret_reason);
 
 #endif /* SENDER_PRIV_H */

@@ -80,8 +80,11 @@ prepare(struct mig_source *s)
 	mig_hello_init(&s->self, s->agent->name);
 	s->self.verify = s->params.verify;
 	s->self.timeout_ms = s->params.timeout_ms;
+	s->self.channels = s->params.channels;
 	s->self.has_key = true;
-	if (getrandom(s->self.key, sizeof(s->self.key), 0) != (ssize_t)sizeof(s->self.key))
+	if (getrandom(s->self.key, sizeof(s->self.key), 0) != (ssize_t)sizeof(s->self.key) ||
+		getrandom(s->self.session, sizeof(s->self.session), 0) !=
+			(ssize_t)sizeof(s->self.session))
 		return mig_fail(&s->reason, -EIO, "the kernel gives no random numbers");
 	return 0;
 }
@@ -91,11 +94,15 @@ on_progress(void *ctx)
 {
 	struct mig_source *s = ctx;
 
-	mig_agent_set_progress(s->agent, s->sender->pages, s->round_pages, mig_channel_sent(s->ch));
+	struct mig_sent sent;
+
+	mig_sender_get_sent(s->sender, &sent);
+	mig_agent_set_progress(
+		s->agent, sent.counts.pages, s->round_pages, mig_sender_bytes(s->sender));
 }
 
 static int
-open_channel(struct mig_source *s, const struct mig_uri *uri)
+connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_channel **ret_ch)
 {
 	int rc = mig_connect(uri, s->agent->cancel_fd, s->params.timeout_ms, &s->reason);
 
@@ -103,14 +110,65 @@ open_channel(struct mig_source *s, const struct mig_uri *uri)
 		return mig_fail(&s->reason, rc, "cancelled");
 	if (rc < 0)
 		return rc;
-	if (mig_channel_create(rc, s->agent->cancel_fd, &s->ch) != 0)
+	if (mig_channel_create(rc, s->stop.fd, ret_ch) != 0)
 		return out_of_memory(s);
-	mig_channel_set_timeout(s->ch, s->params.timeout_ms);
-	if (mig_sender_create(s->ch, s->self.key, &s->sender) != 0)
-		return out_of_memory(s);
-	s->sender->progress = on_progress;
-	s->sender->progress_ctx = s;
+	mig_channel_set_timeout(*ret_ch, s->params.timeout_ms);
 	return 0;
+}
+
+static int
+open_channel(struct mig_source *s, const struct mig_uri *uri)
+{
+	struct mig_sender_opts opts = {
+		.key = s->self.key,
+		.regions = &s->regions,
+		.stop = &s->stop,
+		.compress = s->params.compress,
+		.progress = on_progress,
+		.progress_ctx = s,
+	};
+	int rc = mig_stop_init(&s->stop, s->agent->cancel_fd);
+
+	if (rc != 0)
+		return out_of_memory(s);
+	rc = connect_channel(s, uri, &s->ch);
+	if (rc == 0 && mig_sender_create(s->ch, &opts, &s->sender) != 0)
+		rc = out_of_memory(s);
+	return rc;
+}
+
+/* One connection more, which says what it belongs to. */
+static int
+join(struct mig_source *s, const struct mig_uri *uri, unsigned int i)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 128];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 128 };
+	struct mig_channel *ch;
+	int rc = connect_channel(s, uri, &ch);
+
+	if (rc != 0)
+		return rc;
+	mig_channel_share_bandwidth(ch, s->ch);
+	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, s->self.session, sizeof(s->self.session));
+	wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, i);
+	rc = mig_channel_send(ch, WHERRY_REC_JOIN, t.buf, t.len);
+	if (rc != 0) {
+		mig_fail(&s->reason, rc, "%s", mig_channel_reason(ch));
+		mig_channel_destroy(ch);
+		return rc;
+	}
+	rc = mig_sender_add(s->sender, ch);
+	return rc != 0 ? mig_fail(&s->reason, rc, "no thread or memory for channel %u", i) : 0;
+}
+
+static int
+open_lanes(struct mig_source *s, const struct mig_uri *uri)
+{
+	int rc = 0;
+
+	for (unsigned int i = 1; rc == 0 && i < s->params.channels; i++)
+		rc = join(s, uri, i);
+	return rc;
 }
 
 static int
@@ -212,7 +270,7 @@ verify(struct mig_source *s, struct mig_digest *d)
 		const struct mig_region *r = &s->regions.list[i];
 
 		wherry_watch_worthless(r->watch, true, s->worthless[i]);
-		rc = mig_sender_runs(s->sender, WHERRY_REC_SKIP, i, r, s->worthless[i]);
+		rc = mig_sender_runs(s->sender, WHERRY_REC_SKIP, i, s->worthless[i]);
 	}
 	if (rc == 0)
 		rc = mig_channel_send_empty(s->ch, WHERRY_REC_VERIFY);
@@ -226,11 +284,13 @@ send_digest(struct mig_source *s, const struct mig_digest *memory)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 256];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
+	struct mig_digest sent;
 	int rc;
 
-	wherry_table_put_u64(&t, WHERRY_DIGEST_LOW, s->sender->digest.low);
-	wherry_table_put_u64(&t, WHERRY_DIGEST_HIGH, s->sender->digest.high);
-	wherry_table_put_u64(&t, WHERRY_DIGEST_PAGES, s->sender->digest.pages);
+	mig_sender_digest(s->sender, &sent);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_LOW, sent.low);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_HIGH, sent.high);
+	wherry_table_put_u64(&t, WHERRY_DIGEST_PAGES, sent.pages);
 	wherry_table_put_u64(&t, WHERRY_DIGEST_LAST_BURST, s->last_burst);
 	if (s->params.verify) {
 		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_LOW, memory->low);
@@ -322,6 +382,8 @@ run(struct mig_source *s, const struct mig_uri *uri)
 	if (rc == 0)
 		rc = compare(s);
 	if (rc == 0)
+		rc = open_lanes(s, uri);
+	if (rc == 0)
 		rc = start_tracking(s);
 	if (rc == 0)
 		rc = move(s, WHERRY_STATE_PRECOPY);
@@ -370,10 +432,11 @@ fini(struct mig_source *s)
 {
 	if (s->tracking)
 		mig_agent_tracker_put(s->agent);
-	if (s->ch != NULL)
-		mig_agent_set_progress(s->agent, 0, 0, mig_channel_sent(s->ch));
+	if (s->sender != NULL)
+		mig_agent_set_progress(s->agent, 0, 0, mig_sender_bytes(s->sender));
 	mig_sender_destroy(s->sender);
 	mig_channel_destroy(s->ch);
+	mig_stop_fini(&s->stop);
 	free(s->numbers);
 	destroy_bitmaps(s->worthless, s->regions.n);
 	destroy_bitmaps(s->taken, s->regions.n);
@@ -383,7 +446,7 @@ fini(struct mig_source *s)
 void
 mig_source_run(struct wherry_agent *agent)
 {
-	struct mig_source s = { .agent = agent };
+	struct mig_source s = { .agent = agent, .stop = { .fd = -1, .event = -1 } };
 	struct mig_uri uri;
 	int rc;
 

@@ -15,7 +15,8 @@
 struct mig_source {
 	struct wherry_agent *agent;
 	struct wherry_migrate_params params;
-	struct mig_channel *ch;
+	struct mig_stop stop;   /* ends all connections */
+	struct mig_channel *ch; /* the first of them */
 	struct mig_sender *sender;
 	struct mig_regions regions;
 	struct wherry_bitmap **taken;      /* one for each region: pages of the round */
@@ -29,6 +30,9 @@ struct mig_source {
 	uint64_t verify_ns;  /* spent hashing while stopped, does not count as blackout */
 	/* measured on the way, for the forecast */
 	double bandwidth;
+	uint64_t busy_ns;  /* of the round, spent sending */
+	double same_share; /* of dirty pages, those that the destination had already */
+	double same_ns;    /* what one of them costs; 0: not known */
 	uint64_t harvest_ns, rtt_ns;
 	uint64_t iommu_seen, cpu_seen; /* the tracker's counts at the last harvest */
 	uint64_t round_begun;          /* ns */

@@ -87,17 +87,26 @@ take_all(struct mig_source *s)
 	return 0;
 }
 
+/* If another connection broke, the peer may say on the first one why. */
+static int
+lane_failed(struct mig_source *s, int rc)
+{
+	int words;
+
+	mig_sender_failed(s->sender, &s->reason);
+	words = rc == -ECONNRESET ? mig_channel_last_words(s->ch) : 0;
+	return words != 0 ? mig_source_channel_failed(s, words) : rc;
+}
+
 static int
 send_all_regions(struct mig_source *s)
 {
-	s->sender->pages = s->sender->zero_pages = s->sender->busy_ns = 0;
-	for (uint32_t i = 0; i < s->regions.n; i++) {
-		int rc = mig_sender_region(s->sender, i, &s->regions.list[i], s->taken[i]);
+	int rc = mig_sender_round(s->sender, s->round.n, s->taken, s->round_pages);
 
-		if (rc != 0)
-			return mig_source_channel_failed(s, rc);
+	if (rc != 0)
+		return lane_failed(s, rc);
+	for (uint32_t i = 0; i < s->regions.n; i++)
 		wherry_bitmap_clear(s->taken[i]);
-	}
 	return 0;
 }
 
@@ -108,15 +117,20 @@ close_round(struct mig_source *s)
 	uint8_t rec[WHERRY_STREAM_HEADER + 256];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
 	struct wherry_record got;
+	struct mig_sent sent;
 	uint64_t begin;
 	int rc;
 
+	mig_sender_get_sent(s->sender, &sent);
+	s->busy_ns = sent.busy_ns;
 	wherry_table_put_u64(&t, WHERRY_ROUND_N, s->round.n);
 	wherry_table_put_u64(&t, WHERRY_ROUND_FINAL, s->round.final);
 	wherry_table_put_u64(&t, WHERRY_ROUND_IOMMU_PAGES, s->round.iommu_dirty_pages);
 	wherry_table_put_u64(&t, WHERRY_ROUND_CPU_PAGES, s->round.cpu_dirty_pages);
-	wherry_table_put_u64(&t, WHERRY_ROUND_PAGES, s->sender->pages);
-	wherry_table_put_u64(&t, WHERRY_ROUND_ZERO_PAGES, s->sender->zero_pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_PAGES, sent.counts.pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_ZERO_PAGES, sent.counts.zero_pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_SAME_PAGES, sent.counts.same_pages);
+	wherry_table_put_u64(&t, WHERRY_ROUND_CHANNELS, sent.lanes);
 	rc = mig_channel_send(s->ch, WHERRY_REC_ROUND, t.buf, t.len);
 	if (rc != 0 || s->round.final)
 		return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
@@ -126,7 +140,7 @@ close_round(struct mig_source *s)
 		return mig_source_channel_failed(s, rc);
 	if (wherry_field_u64(got.payload, got.len, WHERRY_GOT_N, 0) != s->round.n)
 		return mig_fail(&s->reason, -EPROTO, "the peer has another round than was sent");
-	s->sender->busy_ns += mig_now() - begin;
+	s->busy_ns += mig_now() - begin;
 	if (s->rtt_ns == 0 || mig_now() - begin < s->rtt_ns)
 		s->rtt_ns = mig_now() - begin;
 	return 0;
@@ -136,7 +150,8 @@ close_round(struct mig_source *s)
 static int
 run_round(struct mig_source *s)
 {
-	uint64_t begin = mig_now(), sent = mig_channel_sent(s->ch);
+	uint64_t begin = mig_now(), bytes = mig_sender_bytes(s->sender);
+	struct mig_sent sent;
 	int rc = take_all(s);
 
 	if (rc == 0)
@@ -145,11 +160,18 @@ run_round(struct mig_source *s)
 		rc = close_round(s);
 	if (rc != 0)
 		return rc;
-	s->round.pages = s->sender->pages;
-	s->round.zero_pages = s->sender->zero_pages;
-	s->round.bytes = mig_channel_sent(s->ch) - sent;
+	mig_sender_get_sent(s->sender, &sent);
+	s->round.pages = sent.counts.pages;
+	s->round.zero_pages = sent.counts.zero_pages;
+	s->round.same_pages = sent.counts.same_pages;
+	s->round.bytes = mig_sender_bytes(s->sender) - bytes;
 	s->round.ns = mig_now() - begin;
-	s->bandwidth = mig_bandwidth(s->bandwidth, s->round.bytes, s->sender->busy_ns);
+	s->bandwidth = mig_bandwidth(s->bandwidth, s->round.bytes, s->busy_ns);
+	if (s->round.n > 1) /* in the first nothing is known */
+		s->same_share =
+			mig_same_share(s->same_share, sent.counts.same_pages, sent.counts.pages);
+	if (sent.same_ns > 0)
+		s->same_ns = sent.same_ns;
 	s->round.bandwidth = (double)s->round.bytes / (double)s->round.ns * 1e9;
 	return 0;
 }
@@ -169,7 +191,10 @@ forecast(const struct mig_source *s)
 	for (uint32_t i = 0; i < s->regions.n; i++)
 		pages += wherry_watch_forecast(s->regions.list[i].watch, lead_s);
 	pages -= (double)t.filtered;
-	m.pending_bytes = pages > 0 ? pages * WHERRY_STREAM_PAGE : 0;
+	if (pages < 0)
+		pages = 0;
+	m.pending_bytes = pages * (1 - s->same_share) * WHERRY_STREAM_PAGE;
+	m.fixed_ms += pages * s->same_share * s->same_ns / 1e6;
 	return mig_forecast_ms(&m);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "sender_priv.h"
+#include "lane_priv.h"
 #include "verify_priv.h"
 
 #define PAGE WHERRY_STREAM_PAGE

@@ -114,6 +114,8 @@ struct wherry_migrate_params {
 	unsigned int max_rounds;   /**< give up, unconverged, after so many; 0: 30 */
 	unsigned int timeout_ms;   /**< give up when the peer is silent for so long; 0: 10000 */
 	bool verify;               /**< hash all memory on both sides while stopped */
+	unsigned int channels;     /**< connections, at most 32; 0: one for each CPU, at most 4 */
+	bool compress;             /**< zstd, batch by batch, where it makes them shorter */
 };
 
 /** One pre-copy round, or the final one. */
@@ -125,6 +127,7 @@ struct wherry_round {
 	uint64_t cpu_dirty_pages;  /**< reported by the CPU's */
 	uint64_t pages;            /**< sent, zero pages included */
 	uint64_t zero_pages;       /**< sent as "zero" */
+	uint64_t same_pages;       /**< not sent: dirty, but the destination had these very bytes */
 	uint64_t bytes;            /**< on the wire */
 	uint64_t ns;               /**< duration */
 	double bandwidth;          /**< bytes per second */

@@ -103,38 +103,59 @@ check_runs(const uint8_t *payload, uint32_t n, uint64_t *ret_pages)
 	return NULL;
 }
 
+/* Bytes of what stands behind the head: the tail of a batch, or nothing. */
 static const char *
-check_run_record(const uint8_t *payload, size_t len, bool with_bytes)
+check_run_record(const uint8_t *payload, size_t len, size_t tail, uint64_t *ret_pages)
 {
-	uint64_t pages = 0;
 	const char *why;
 	uint32_t n;
 
-	if (len < wherry_runs_size(1))
+	if (len < wherry_runs_size(1) + tail)
 		return "it is too short for a run";
 	n = get_u32(payload + 4);
-	if (n == 0 || n > WHERRY_STREAM_RUNS_MAX || wherry_runs_size(n) > len)
+	if (n == 0 || n > WHERRY_STREAM_RUNS_MAX || wherry_runs_size(n) + tail > len)
 		return "the number of runs does not fit its length";
-	why = check_runs(payload, n, &pages);
+	why = check_runs(payload, n, ret_pages);
 	if (why != NULL)
 		return why;
-	if (with_bytes && pages > WHERRY_STREAM_PAGES_MAX)
+	return len != wherry_runs_size(n) + tail ? "its length is not that of its runs" : NULL;
+}
+
+static const char *
+check_batch(const uint8_t *payload, size_t len, size_t body)
+{
+	uint64_t pages = 0;
+	const char *why = check_run_record(payload, len, WHERRY_STREAM_TAIL, &pages);
+	const uint8_t *tail = payload + len - WHERRY_STREAM_TAIL;
+
+	if (why != NULL)
+		return why;
+	if (pages > WHERRY_STREAM_PAGES_MAX)
 		return "it has more pages than a record may have";
-	if (len != wherry_runs_size(n) + (with_bytes ? pages * WHERRY_STREAM_PAGE : 0))
-		return "its length is not that of its runs";
-	return NULL;
+	switch (get_u64(tail)) {
+	case WHERRY_ENCODING_RAW:
+		return body != pages * WHERRY_STREAM_PAGE ? "its length is not that of its runs"
+							  : NULL;
+	case WHERRY_ENCODING_ZSTD:
+		return body == 0 || body >= pages * WHERRY_STREAM_PAGE
+			? "compressed, it is empty or no shorter"
+			: NULL;
+	default:
+		return "its encoding is not known here: the peer is newer";
+	}
 }
 
 struct payload_error
-payload_check(unsigned int type, const uint8_t *payload, size_t len)
+payload_check(unsigned int type, const uint8_t *payload, size_t len, size_t body)
 {
 	const struct record_def *def = record_def(type);
 	struct payload_error form = SOUND;
+	uint64_t pages;
 
-	if (def->form != FORM_TABLE) {
-		form.why = check_run_record(payload, len, def->form == FORM_PAGES);
-		return form;
-	}
+	if (def->form == FORM_PAGES)
+		return BAD(check_batch(payload, len, body), 0);
+	if (def->form == FORM_RUNS)
+		return BAD(check_run_record(payload, len, 0, &pages), 0);
 	form = check_table(def->fields, payload, len, 1);
 	/* a hello of another format need only be sound enough to say which */
 	if (form.why != NULL && type == WHERRY_REC_HELLO &&

@@ -28,6 +28,8 @@ static const struct field_def hello_fields[] = {
 	{ WHERRY_HELLO_TIMEOUT_MS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ WHERRY_HELLO_REGION, WHERRY_FIELD_TABLE, FIELD_REPEATED, region_fields },
 	{ WHERRY_HELLO_SECTION, WHERRY_FIELD_TABLE, FIELD_REPEATED, section_fields },
+	{ WHERRY_HELLO_CHANNELS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
+	{ WHERRY_HELLO_SESSION, WHERRY_FIELD_BYTES, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 
@@ -39,6 +41,8 @@ static const struct field_def round_fields[] = {
 	{ WHERRY_ROUND_PAGES, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ WHERRY_ROUND_ZERO_PAGES, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ WHERRY_ROUND_BYTES, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
+	{ WHERRY_ROUND_SAME_PAGES, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
+	{ WHERRY_ROUND_CHANNELS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 
@@ -74,6 +78,17 @@ static const struct field_def abort_fields[] = {
 	{ 0 },
 };
 
+static const struct field_def join_fields[] = {
+	{ WHERRY_JOIN_SESSION, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
+	{ WHERRY_JOIN_CHANNEL, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
+	{ 0 },
+};
+
+static const struct field_def flush_fields[] = {
+	{ WHERRY_FLUSH_N, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
+	{ 0 },
+};
+
 static const struct field_def no_fields[] = { { 0 } };
 
 static const struct record_def records[] = {
@@ -91,6 +106,8 @@ static const struct record_def records[] = {
 	[WHERRY_REC_RUNNING] = { "running", FORM_TABLE, false, running_fields },
 	[WHERRY_REC_ABORT] = { "abort", FORM_TABLE, false, abort_fields },
 	[WHERRY_REC_PULSE] = { "pulse", FORM_TABLE, true, no_fields },
+	[WHERRY_REC_JOIN] = { "join", FORM_TABLE, false, join_fields },
+	[WHERRY_REC_FLUSH] = { "flush", FORM_TABLE, false, flush_fields },
 };
 
 const struct record_def *

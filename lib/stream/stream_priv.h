@@ -9,7 +9,7 @@
  *	 4 u16 type
  *	 6 u16 flags   bit 0: a reader that does not know the type may skip the record
  *	 8 u64 number  0, 1, 2, ... in each direction
- *	16 u32 len     of the payload
+ *	16 u32 len     of the payload and, if it has one, the body
  *	20 u32 check   low half of XXH3-64 of bytes 0 to 19
  *	24 u64 sum     XXH3-64 of the payload, seeded with XXH3-64 of bytes 0 to 23
  *
@@ -41,6 +41,7 @@ struct field_def {
 };
 
 enum payload_form { FORM_TABLE, FORM_PAGES, FORM_RUNS };
+#define BATCH_MIN (8u + 16u + WHERRY_STREAM_TAIL) /* a pages payload with one run */
 
 /* What is known of a record type; the only such place. */
 struct record_def {
@@ -58,7 +59,9 @@ struct payload_error {
 	const char *why;
 	unsigned int field;
 };
-struct payload_error payload_check(unsigned int type, const uint8_t *payload, size_t len);
+/* len: of the payload; body: of what follows it */
+struct payload_error payload_check(
+	unsigned int type, const uint8_t *payload, size_t len, size_t body);
 
 static inline uint32_t
 get_u32(const uint8_t *p)

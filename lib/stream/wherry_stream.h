@@ -13,21 +13,23 @@ WHERRY_BEGIN_DECLS
  * A *record* is a header of 32 bytes and a payload. The header says type, number and
  * length and carries two checksums: one of the header alone, so that a damaged length
  * is never believed, and one of both. A payload is either a *table* of typed fields
- * (control records), or *runs* of pages, with their bytes (pages) or without (zeros).
+ * (control records), or *runs* of pages. The bytes of a pages record are its *body*:
+ * they follow the payload and never enter the decoder, so that a receiver can read
+ * them straight to where they belong; their own check is the batch's digest.
  *
  * Every byte is taken for hostile: a record that comes out of the decoder is of a known
  * type, in sequence, of sound form, with every required field of the right type.
  *
  * Errors:  0 or -errno; -EPROTO: the bytes break the format, and the decoder's error
  *          names the record.
- * Memory:  a decoder holds one record of the greatest length, and nothing else.
+ * Memory:  a decoder holds one payload of the greatest length, and nothing else.
  * Threads: a decoder or a table is used by one call at a time.
  * Pure:    no clock, no file, no lock.
  * Source:  doc/stream_format.rst says it byte by byte.
  */
 
 /** The format these calls speak; only equal formats talk to each other. */
-#define WHERRY_STREAM_FORMAT 1
+#define WHERRY_STREAM_FORMAT 2
 /** Bytes of a record's header. */
 #define WHERRY_STREAM_HEADER 32u
 /** Bytes of a page on the wire, whatever the memory's own pages are. */
@@ -36,15 +38,15 @@ WHERRY_BEGIN_DECLS
 #define WHERRY_STREAM_PAGES_MAX 256u
 /** Runs in one record at most; a pages record has no more runs than pages. */
 #define WHERRY_STREAM_RUNS_MAX 4096u
-/** Bytes of a payload at most: a record of pages, each in a run of its own. */
-#define WHERRY_STREAM_PAYLOAD_MAX (8u + WHERRY_STREAM_PAGES_MAX * (16u + WHERRY_STREAM_PAGE))
+/** Bytes of a payload and its body at most: pages, each in a run of its own. */
+#define WHERRY_STREAM_PAYLOAD_MAX (32u + WHERRY_STREAM_PAGES_MAX * (16u + WHERRY_STREAM_PAGE))
 /** Bytes of a text field at most. */
 #define WHERRY_STREAM_TEXT_MAX 1024u
 
 /** What a record is. The table in records.c says which fields it has. */
 enum wherry_record_type {
 	WHERRY_REC_HELLO = 1, /**< both: who I am, what I have; the first record of each side */
-	WHERRY_REC_PAGES,     /**< source: runs of pages with their bytes */
+	WHERRY_REC_PAGES,     /**< source: a batch: runs of pages, and their bytes as body */
 	WHERRY_REC_ZEROS,     /**< source: runs of pages that hold zeroes */
 	WHERRY_REC_ROUND,     /**< source: a round has been sent; asks for GOT */
 	WHERRY_REC_GOT,       /**< destination: that round is in its place */
@@ -57,7 +59,13 @@ enum wherry_record_type {
 	WHERRY_REC_RUNNING,   /**< destination: mine */
 	WHERRY_REC_ABORT,     /**< both: it came to nothing, and why */
 	WHERRY_REC_PULSE,     /**< both: still at work */
+
+	WHERRY_REC_JOIN =
+		32,       /**< source: a further connection of the migration; its first record */
+	WHERRY_REC_FLUSH, /**< source: all of this connection's part of a round was sent */
 };
+/** One more than the greatest of them. */
+#define WHERRY_REC_END (WHERRY_REC_FLUSH + 1)
 /** "hello", "pages", ...; "unknown" for a type that is none. */
 const char *wherry_record_name(unsigned int type);
 
@@ -68,6 +76,7 @@ struct wherry_record {
 	uint64_t offset;        /**< of its first byte in the stream */
 	const uint8_t *payload; /**< len bytes */
 	size_t len;             /**< of the payload */
+	size_t body;            /**< bytes that follow it, to be read elsewhere; pages only */
 };
 
 /* ---- tables of fields ---- */
@@ -101,6 +110,9 @@ enum wherry_field_id {
 	WHERRY_HELLO_REGION,     /**< table, any number: WHERRY_REGION_... */
 	WHERRY_HELLO_SECTION,    /**< table, any number: WHERRY_SECTION_... */
 
+	WHERRY_HELLO_CHANNELS = 32, /**< u64, source: connections it will open, this included */
+	WHERRY_HELLO_SESSION,       /**< bytes, source: what the others are known by */
+
 	WHERRY_REGION_NAME = 1, /**< text */
 	WHERRY_REGION_BASE,     /**< u64: virtual address */
 	WHERRY_REGION_LEN,      /**< u64: bytes */
@@ -117,6 +129,8 @@ enum wherry_field_id {
 	WHERRY_ROUND_PAGES,       /**< u64: sent, zero pages included */
 	WHERRY_ROUND_ZERO_PAGES,  /**< u64: sent as zeros */
 	WHERRY_ROUND_BYTES,       /**< u64: on the wire */
+	WHERRY_ROUND_SAME_PAGES,  /**< u64: dirty and not sent, the destination had them */
+	WHERRY_ROUND_CHANNELS, /**< u64: connections that took part, in order; all but this said FLUSH */
 
 	WHERRY_GOT_N = 1, /**< u64: the round */
 
@@ -131,6 +145,11 @@ enum wherry_field_id {
 	WHERRY_READY_VERIFY_NS = 1, /**< u64: how long hashing took */
 
 	WHERRY_RUNNING_FIRST_BURST = 1, /**< u64: ns, the destination's CLOCK_MONOTONIC */
+
+	WHERRY_JOIN_SESSION = 1, /**< bytes: as in hello */
+	WHERRY_JOIN_CHANNEL,     /**< u64: which one, from 1 */
+
+	WHERRY_FLUSH_N = 1, /**< u64: the round */
 
 	WHERRY_ABORT_CODE = 1, /**< u64: errno */
 	WHERRY_ABORT_REASON,   /**< text: for people, with the remedy */
@@ -180,10 +199,21 @@ struct wherry_run {
 };
 /** The head of a pages, zeros or skip record. */
 struct wherry_runs {
-	uint32_t region;      /**< in the order of the source's HELLO, from 0 */
-	uint32_t n;           /**< runs: ascending, apart or touching, never overlapping */
-	const uint8_t *pages; /**< pages: the bytes of all runs, one after the other */
+	uint32_t region; /**< in the order of the source's HELLO, from 0 */
+	uint32_t n;      /**< runs: ascending, apart or touching, never overlapping */
 };
+/** What the body of a pages record is. */
+enum wherry_encoding {
+	WHERRY_ENCODING_RAW,  /**< the bytes of all runs, one after the other */
+	WHERRY_ENCODING_ZSTD, /**< the same as one zstd frame, which is shorter */
+};
+/** The tail of the payload of a pages record. */
+struct wherry_batch {
+	enum wherry_encoding encoding; /**< of the body */
+	uint64_t low, high;            /**< sum of the hashes of its pages, as in the digest */
+};
+/** Bytes of it. */
+#define WHERRY_STREAM_TAIL 24u
 
 /** Bytes the head and @p n runs take at the start of a payload. */
 static inline size_t
@@ -199,13 +229,23 @@ void wherry_runs_put_run(uint8_t *payload, uint32_t i, struct wherry_run run);
 void wherry_runs_get(const struct wherry_record *rec, struct wherry_runs *ret_runs);
 /** Read run @p i of it. */
 struct wherry_run wherry_runs_get_run(const struct wherry_record *rec, uint32_t i);
+/** Bytes the payload of a pages record with @p n runs takes. */
+static inline size_t
+wherry_batch_size(uint32_t n)
+{
+	return wherry_runs_size(n) + WHERRY_STREAM_TAIL;
+}
+/** Write the tail of a pages payload behind its @p n runs. */
+void wherry_batch_put(uint8_t *payload, uint32_t n, const struct wherry_batch *batch);
+/** Read the tail of a pages record that came out of a decoder. */
+void wherry_batch_get(const struct wherry_record *rec, struct wherry_batch *ret_batch);
 
 /* ---- records ---- */
 
 /**
- * Write the header for the @p len bytes of payload that stand at @p buf +
- * WHERRY_STREAM_HEADER. Returns the bytes of the whole record. The payload must be one
- * that a decoder takes: len at most WHERRY_STREAM_PAYLOAD_MAX.
+ * Write the header for the @p len bytes of payload, and body if it has one, that stand
+ * at @p buf + WHERRY_STREAM_HEADER. Returns the bytes of the whole record. It must be
+ * one that a decoder takes: len at most WHERRY_STREAM_PAYLOAD_MAX.
  */
 size_t wherry_record_seal(uint8_t *buf, enum wherry_record_type type, uint64_t number, size_t len);
 
@@ -231,6 +271,11 @@ void wherry_decoder_destroy(struct wherry_decoder *dec);
 uint8_t *wherry_decoder_space(struct wherry_decoder *dec, size_t *ret_cap);
 /** @p n bytes, at most what space said, have been put there. */
 void wherry_decoder_fed(struct wherry_decoder *dec, size_t n);
+/**
+ * @p n bytes of the body of the record that next returned last have been read elsewhere.
+ * All of it has to be before next is called again.
+ */
+void wherry_decoder_took(struct wherry_decoder *dec, size_t n);
 /**
  * The next record. 1: there is one; 0: more bytes are needed; -EPROTO: refused, now and
  * at each later call. Records of unknown type that may be skipped are.

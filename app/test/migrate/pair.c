@@ -435,11 +435,22 @@ pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_
 	}
 }
 
+int
+pair_begin(struct pair *pair, const struct wherry_migrate_params *params)
+{
+	struct wherry_migrate_params p =
+		params != NULL ? *params : (struct wherry_migrate_params){ 0 };
+
+	if (p.channels == 0)
+		p.channels = 1; /* as the proxy has */
+	return wherry_agent_migrate(pair->agent, pair->uri, &p);
+}
+
 void
 pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
 	struct wherry_status *ret_status)
 {
-	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, params), 0);
+	CHECK_EQ(pair_begin(pair, params), 0);
 	pair_wait(pair, WHERRY_STATE_RELEASED, ret_status);
 }
 

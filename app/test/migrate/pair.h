@@ -79,7 +79,9 @@ struct pair {
 };
 
 struct pair *pair_create(const struct pair_opts *opts);
-/* Migrate and wait until the source's side is at rest. */
+/* wherry_agent_migrate, over one channel unless params say otherwise. */
+int pair_begin(struct pair *pair, const struct wherry_migrate_params *params);
+/* The same, and wait until the source's side is at rest. */
 void pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
 	struct wherry_status *ret_status);
 /* Until the agent's state is at rest, or state; fails the test after 20 seconds. */

@@ -60,18 +60,25 @@ change_format(uint8_t *bytes, const struct wherry_record *rec)
 	wherry_record_seal(bytes, (enum wherry_record_type)rec->type, rec->number, rec->len);
 }
 
-/* The record is bytes of the decoder's buffer: header and payload in one piece. */
+/* The record is bytes of the decoder's buffer: header and payload in one piece, then its body. */
 static void
 pass(struct proxy *p, bool back, const struct wherry_record *rec)
 {
-	size_t len = WHERRY_STREAM_HEADER + rec->len;
+	size_t head = WHERRY_STREAM_HEADER + rec->len, len = head + rec->body;
 	uint8_t *bytes = malloc(len);
 	int to = p->fd[back ? 0 : 1];
 
-	memcpy(bytes, rec->payload - WHERRY_STREAM_HEADER, len);
+	memcpy(bytes, rec->payload - WHERRY_STREAM_HEADER, head);
+	if (rec->body > 0) {
+		ssize_t n = recv(p->fd[back ? 1 : 0], bytes + head, rec->body, MSG_WAITALL);
+
+		wherry_decoder_took(p->dec[back], rec->body);
+		len = head + (n > 0 ? (size_t)n : 0);
+		p->over = len < head + rec->body;
+	}
 	if (is_meant(p, back, rec)) {
 		__atomic_store_n(&p->struck, true, __ATOMIC_RELEASE); /* for proxy_struck */
-		p->over = p->plan.kind == PROXY_CLOSE || p->plan.kind == PROXY_CUT;
+		p->over = p->over || p->plan.kind == PROXY_CLOSE || p->plan.kind == PROXY_CUT;
 		if (p->plan.kind == PROXY_CORRUPT)
 			bytes[test_random() % len] ^= 0x10;
 		else if (p->plan.kind == PROXY_FORMAT)

@@ -18,8 +18,8 @@ cancel_in(const struct pair_opts *opts, const struct wherry_migrate_params *para
 	struct pair *pair = pair_create(opts);
 	struct wherry_status st;
 
-	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, params), 0);
-	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, params), -EBUSY);
+	CHECK_EQ(pair_begin(pair, params), 0);
+	CHECK_EQ(pair_begin(pair, params), -EBUSY);
 	pair_wait(pair, state, &st);
 	if (st.state != state)
 		FAIL("%s: %s", wherry_state_name(st.state), st.reason);
@@ -67,7 +67,7 @@ TEST(migrate_cancel_after_commit_is_too_late)
 	struct wherry_status st;
 
 	CHECK_EQ(wherry_agent_cancel(pair->agent), -EALREADY);
-	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, NULL), 0);
+	CHECK_EQ(pair_begin(pair, NULL), 0);
 	pair_wait(pair, WHERRY_STATE_SWITCHOVER, &st);
 	CHECK_EQ(st.state, WHERRY_STATE_SWITCHOVER);
 	CHECK_EQ(wherry_agent_cancel(pair->agent), -EALREADY);
@@ -90,7 +90,7 @@ try_twice(bool tracked)
 	if (tracked)
 		CHECK_EQ(wherry_tracker_start(pair->tracker), 0);
 	pair_start_dest(pair);
-	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, &slow), 0);
+	CHECK_EQ(pair_begin(pair, &slow), 0);
 	pair_wait(pair, WHERRY_STATE_PRECOPY, &st);
 	usleep(50000);
 	CHECK_EQ(wherry_agent_cancel(pair->agent), 0);

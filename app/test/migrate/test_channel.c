@@ -46,10 +46,13 @@ static uint8_t *const payload = buf + WHERRY_STREAM_HEADER;
 static size_t
 fill_pages(void)
 {
+	const struct wherry_batch batch = { .encoding = WHERRY_ENCODING_RAW };
+
 	wherry_runs_put(payload, 0, 1);
 	wherry_runs_put_run(
 		payload, 0, (struct wherry_run){ .first = 0, .count = WHERRY_STREAM_PAGES_MAX });
-	return wherry_runs_size(1) + (size_t)WHERRY_STREAM_PAGES_MAX * WHERRY_STREAM_PAGE;
+	wherry_batch_put(payload, 1, &batch);
+	return wherry_batch_size(1) + (size_t)WHERRY_STREAM_PAGES_MAX * WHERRY_STREAM_PAGE;
 }
 
 static int
@@ -163,9 +166,14 @@ drain(void *arg)
 	struct link *link = arg;
 	struct wherry_record rec;
 	static char last[128];
+	static uint8_t sink[WHERRY_STREAM_PAYLOAD_MAX];
 
-	while (mig_channel_receive(link->b, &rec) == 0)
-		;
+	while (mig_channel_receive(link->b, &rec) == 0) {
+		struct iovec iov = { .iov_base = sink, .iov_len = rec.body };
+
+		if (mig_channel_read_body(link->b, &iov, 1) != 0)
+			break;
+	}
 	snprintf(last, sizeof(last), "%s", mig_channel_reason(link->b));
 	return last;
 }

@@ -14,6 +14,7 @@
 struct hostile {
 	struct pair *pair;
 	struct mig_channel *ch;
+	unsigned int channels; /* announced */
 	uint8_t rec[WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX];
 };
 
@@ -57,6 +58,8 @@ send_hello(struct hostile *h, bool keyless)
 	mig_hello_init(&hello, "hostile");
 	hello.has_key = !keyless;
 	hello.timeout_ms = 2000;
+	hello.channels = h->channels;
+	memset(hello.session, 's', sizeof(hello.session));
 	mig_hello_put(&t, &hello, &regions);
 	mark = wherry_table_open(&t, WHERRY_HELLO_SECTION);
 	put_section(&t, "port0");
@@ -65,23 +68,39 @@ send_hello(struct hostile *h, bool keyless)
 	mig_regions_fini(&regions);
 }
 
-static struct hostile *
-begin(bool keyless)
+static struct mig_channel *
+connect_to(struct hostile *h)
 {
-	struct pair_opts opts = { .len = (size_t)PAGES * PAIR_PAGE };
-	struct hostile *h = calloc(1, sizeof(*h));
+	struct mig_channel *ch = NULL;
 	struct mig_reason reason;
 	struct mig_uri uri;
 	const char *why;
 
-	CHECK(h != NULL);
-	h->pair = pair_create(&opts);
 	CHECK_EQ(mig_uri_parse(h->pair->dest_uri, &uri, &why), 0);
-	CHECK_EQ(mig_channel_create(mig_connect(&uri, -1, 1000, &reason), -1, &h->ch), 0);
+	CHECK_EQ(mig_channel_create(mig_connect(&uri, -1, 1000, &reason), -1, &ch), 0);
+	return ch;
+}
+
+static struct hostile *
+begin_with(bool keyless, unsigned int channels)
+{
+	struct pair_opts opts = { .len = (size_t)PAGES * PAIR_PAGE };
+	struct hostile *h = calloc(1, sizeof(*h));
+
+	CHECK(h != NULL);
+	h->channels = channels;
+	h->pair = pair_create(&opts);
+	h->ch = connect_to(h);
 	send_hello(h, keyless);
 	if (!keyless)
 		CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_HELLO, NULL), 0);
 	return h;
+}
+
+static struct hostile *
+begin(bool keyless)
+{
+	return begin_with(keyless, 1);
 }
 
 /* The destination says why, to us and to its owner, and runs nothing. */
@@ -106,11 +125,16 @@ check_given_up(struct hostile *h, const char *why)
 static void
 send_run(struct hostile *h, enum wherry_record_type type, uint32_t region, struct wherry_run run)
 {
-	size_t bytes = type == WHERRY_REC_PAGES ? (size_t)run.count * WHERRY_STREAM_PAGE : 0;
+	const struct wherry_batch batch = { .encoding = WHERRY_ENCODING_RAW };
+	size_t len = wherry_runs_size(1);
 
 	wherry_runs_put(payload(h), region, 1);
 	wherry_runs_put_run(payload(h), 0, run);
-	CHECK_EQ(mig_channel_send(h->ch, type, payload(h), wherry_runs_size(1) + bytes), 0);
+	if (type == WHERRY_REC_PAGES) {
+		wherry_batch_put(payload(h), 1, &batch);
+		len = wherry_batch_size(1) + (size_t)run.count * WHERRY_STREAM_PAGE;
+	}
+	CHECK_EQ(mig_channel_send(h->ch, type, payload(h), len), 0);
 }
 
 static void
@@ -188,4 +212,93 @@ TEST(migrate_destination_refuses_a_verification_nobody_announced)
 
 	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_VERIFY), 0);
 	check_given_up(h, "announced");
+}
+
+/* The checksum of a record does not cover the bytes of its pages: their hashes do. */
+TEST(migrate_destination_refuses_a_batch_that_is_not_what_it_says)
+{
+	refuses_run(WHERRY_REC_PAGES, 0, 3, 2, "not those that were sent");
+}
+
+static void
+send_packed(struct hostile *h, size_t body)
+{
+	const struct wherry_batch batch = { .encoding = WHERRY_ENCODING_ZSTD };
+
+	wherry_runs_put(payload(h), 0, 1);
+	wherry_runs_put_run(payload(h), 0, (struct wherry_run){ .first = 0, .count = 2 });
+	wherry_batch_put(payload(h), 1, &batch);
+	CHECK_EQ(mig_channel_send(h->ch, WHERRY_REC_PAGES, payload(h), wherry_batch_size(1) + body),
+		0);
+}
+
+TEST(migrate_destination_refuses_a_batch_that_cannot_be_unpacked)
+{
+	struct hostile *h = begin(false);
+
+	send_packed(h, 777);
+	check_given_up(h, "cannot be unpacked");
+}
+
+/* One more connection, which says this session and channel. */
+static struct mig_channel *
+join(struct hostile *h, char session, uint64_t channel)
+{
+	struct mig_channel *ch = connect_to(h);
+	struct wherry_table t = table(h);
+	uint8_t word[MIG_SESSION_LEN];
+
+	memset(word, session, sizeof(word));
+	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, word, sizeof(word));
+	wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, channel);
+	CHECK_EQ(mig_channel_send(ch, WHERRY_REC_JOIN, t.buf, t.len), 0);
+	return ch;
+}
+
+TEST(migrate_destination_lets_nobody_join_without_the_word)
+{
+	struct hostile *h = begin_with(false, 3);
+	struct mig_channel *bad[] = { join(h, 'x', 1), join(h, 's', 0), join(h, 's', 3) };
+	struct mig_channel *good[] = { join(h, 's', 2), join(h, 's', 1) };
+
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(mig_channel_expect(bad[i], WHERRY_REC_GOT, NULL), -ECONNRESET);
+		mig_channel_destroy(bad[i]);
+	}
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	for (int i = 0; i < 2; i++)
+		mig_channel_destroy(good[i]);
+}
+
+TEST(migrate_destination_refuses_what_has_no_place_on_a_further_channel)
+{
+	struct hostile *h = begin_with(false, 2);
+	struct mig_channel *ch = join(h, 's', 1);
+
+	CHECK_EQ(mig_channel_send_empty(ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "further connection");
+	mig_channel_destroy(ch);
+}
+
+static void
+send_round(struct hostile *h, uint64_t n, uint64_t channels)
+{
+	struct wherry_table t = table(h);
+
+	wherry_table_put_u64(&t, WHERRY_ROUND_N, n);
+	wherry_table_put_u64(&t, WHERRY_ROUND_CHANNELS, channels);
+	send_table(h, WHERRY_REC_ROUND, &t);
+}
+
+TEST(migrate_destination_knows_which_channels_there_are)
+{
+	static const uint64_t lies[] = { 2, MIG_CHANNELS_MAX + 1, UINT64_MAX };
+
+	for (int i = 0; i < 3; i++) {
+		struct hostile *h = begin(false);
+
+		send_round(h, 1, lies[i]);
+		check_given_up(h, "not there");
+	}
 }

@@ -95,6 +95,9 @@ TEST(migrate_bandwidth_of_a_small_round_counts_for_little)
 	CHECK(mig_bandwidth(1e9, 4096, 4096 * 100) > 0.99e9);
 	CHECK(near(mig_bandwidth(1e9, 0, 100), 1e9));
 	CHECK(near(mig_bandwidth(1e9, 100, 0), 1e9));
+	CHECK(near(mig_same_share(0.5, 2048, 2048), 1));
+	CHECK(near(mig_same_share(1, 0, 512), 0.5));
+	CHECK(near(mig_same_share(0.25, 0, 0), 0.25));
 }
 
 static uint8_t page[2][WHERRY_STREAM_PAGE];

@@ -34,13 +34,20 @@ tape_payload(struct tape *tape)
 }
 
 void
-tape_seal(struct tape *tape, enum wherry_record_type type, size_t len)
+tape_seal_body(struct tape *tape, enum wherry_record_type type, size_t len, size_t body)
 {
 	CHECK(tape->n < sizeof(tape->records) / sizeof(tape->records[0]));
-	tape->records[tape->n] =
-		(struct tape_record){ .type = type, .offset = tape->len, .len = len };
+	tape->records[tape->n] = (struct tape_record){
+		.type = type, .offset = tape->len, .len = len - body, .body = body
+	};
 	tape->len += wherry_record_seal(tape->bytes + tape->len, type, tape->n, len);
 	tape->n++;
+}
+
+void
+tape_seal(struct tape *tape, enum wherry_record_type type, size_t len)
+{
+	tape_seal_body(tape, type, len, 0);
 }
 
 static struct wherry_table
@@ -114,16 +121,18 @@ put_heads(uint8_t *payload, uint32_t region, uint32_t runs, uint64_t count)
 void
 tape_put_pages(struct tape *tape, uint32_t region, uint32_t runs, uint64_t pages)
 {
-	uint8_t *payload = tape_payload(tape), *p = payload + wherry_runs_size(runs);
+	const struct wherry_batch batch = { .low = test_random(), .high = test_random() };
+	uint8_t *payload = tape_payload(tape), *p = payload + wherry_batch_size(runs);
 	size_t bytes = pages * WHERRY_STREAM_PAGE;
 
 	put_heads(payload, region, runs, pages / runs);
+	wherry_batch_put(payload, runs, &batch);
 	for (size_t i = 0; i < bytes; i += 8) {
 		uint64_t r = test_random();
 
 		memcpy(p + i, &r, 8);
 	}
-	tape_seal(tape, WHERRY_REC_PAGES, wherry_runs_size(runs) + bytes);
+	tape_seal_body(tape, WHERRY_REC_PAGES, wherry_batch_size(runs) + bytes, bytes);
 }
 
 void
@@ -157,12 +166,13 @@ static void
 put_one(struct tape *tape, unsigned int type)
 {
 	static const unsigned int numbers[] = {
-		[WHERRY_REC_ROUND] = WHERRY_ROUND_BYTES,
+		[WHERRY_REC_ROUND] = WHERRY_ROUND_CHANNELS,
 		[WHERRY_REC_GOT] = WHERRY_GOT_N,
 		[WHERRY_REC_DIGEST] = WHERRY_DIGEST_VERIFY_NS,
 		[WHERRY_REC_READY] = WHERRY_READY_VERIFY_NS,
 		[WHERRY_REC_RUNNING] = WHERRY_RUNNING_FIRST_BURST,
 		[WHERRY_REC_PULSE] = 0,
+		[WHERRY_REC_FLUSH] = WHERRY_FLUSH_N,
 	};
 	struct wherry_table t;
 
@@ -186,6 +196,12 @@ put_one(struct tape *tape, unsigned int type)
 	case WHERRY_REC_ABORT:
 		put_abort(tape);
 		break;
+	case WHERRY_REC_JOIN:
+		t = table(tape);
+		wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, "sixteen bytes...", 16);
+		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 1);
+		seal_table(tape, WHERRY_REC_JOIN, &t);
+		break;
 	default:
 		put_numbers(tape, (enum wherry_record_type)type, numbers[type]);
 	}
@@ -208,8 +224,9 @@ tape_put_random(struct tape *tape)
 void
 tape_put_each_type(struct tape *tape)
 {
-	for (unsigned int type = 1; type <= WHERRY_REC_PULSE; type++)
-		put_one(tape, type);
+	for (unsigned int type = 1; type < WHERRY_REC_END; type++)
+		if (strcmp(wherry_record_name(type), "unknown") != 0)
+			put_one(tape, type);
 }
 
 unsigned int

@@ -8,7 +8,7 @@
 
 struct tape_record {
 	unsigned int type;
-	size_t offset, len; /* len: of the payload */
+	size_t offset, len, body; /* len: of the payload */
 };
 
 struct tape {
@@ -23,6 +23,8 @@ void tape_destroy(struct tape *tape);
 /* Room for a payload, and the record made of it. */
 uint8_t *tape_payload(struct tape *tape);
 void tape_seal(struct tape *tape, enum wherry_record_type type, size_t len);
+/* The same for a record of which the last body bytes are its body. */
+void tape_seal_body(struct tape *tape, enum wherry_record_type type, size_t len, size_t body);
 
 /* One record each. */
 void tape_put_got(struct tape *tape, uint64_t n);

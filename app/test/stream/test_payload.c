@@ -35,18 +35,17 @@ verdict(const struct tape *tape, struct wherry_record *ret_rec)
 }
 
 static void
-check_verdict(enum wherry_record_type type, const void *payload, size_t len, const char *want,
-	unsigned int field)
+check_body_verdict(enum wherry_record_type type, const void *payload, size_t len, size_t body,
+	const char *want, unsigned int field)
 {
 	struct tape *tape = tape_create();
 	struct wherry_stream_error error;
 	struct wherry_record rec;
 
+	memset(tape_payload(tape), 0, len + body);
 	if (len != 0)
 		memcpy(tape_payload(tape), payload, len);
-	else
-		tape_payload(tape);
-	tape_seal(tape, type, len);
+	tape_seal_body(tape, type, len + body, body);
 	error = verdict(tape, &rec);
 	if ((error.why == NULL) != (want == NULL) ||
 		(want != NULL && strstr(error.why, want) == NULL))
@@ -54,6 +53,13 @@ check_verdict(enum wherry_record_type type, const void *payload, size_t len, con
 			want != NULL ? want : "(nothing)");
 	CHECK_EQ(error.field, field);
 	tape_destroy(tape);
+}
+
+static void
+check_verdict(enum wherry_record_type type, const void *payload, size_t len, const char *want,
+	unsigned int field)
+{
+	check_body_verdict(type, payload, len, 0, want, field);
 }
 
 static uint8_t buf[8192];
@@ -226,16 +232,40 @@ TEST(stream_runs_number_fits_the_length)
 	wherry_runs_put_run(buf, 0, RUN(0, 1));
 	check_verdict(WHERRY_REC_ZEROS, buf, 23, "too short", 0);
 	check_verdict(WHERRY_REC_ZEROS, buf, 25, "length", 0);
-	check_verdict(WHERRY_REC_PAGES, buf, 24, "length", 0);
-	check_verdict(WHERRY_REC_PAGES, buf, 24 + WHERRY_STREAM_PAGE - 1, "length", 0);
-	check_verdict(WHERRY_REC_PAGES, buf, 24 + WHERRY_STREAM_PAGE, NULL, 0);
 	wherry_runs_put(buf, 0, 0);
 	check_verdict(WHERRY_REC_ZEROS, buf, 24, "number of runs", 0);
 	wherry_runs_put(buf, 0, UINT32_MAX);
 	check_verdict(WHERRY_REC_ZEROS, buf, 24, "number of runs", 0);
-	wherry_runs_put(buf, 0, 1);
-	wherry_runs_put_run(buf, 0, RUN(0, WHERRY_STREAM_PAGES_MAX + 1));
-	check_verdict(WHERRY_REC_PAGES, buf, 24 + WHERRY_STREAM_PAGE, "more pages", 0);
+}
+
+static void
+check_batch(
+	uint32_t n, struct wherry_run run, struct wherry_batch batch, size_t body, const char *want)
+{
+	wherry_runs_put(buf, 0, n);
+	wherry_runs_put_run(buf, 0, run);
+	wherry_batch_put(buf, 1, &batch);
+	check_body_verdict(WHERRY_REC_PAGES, buf, wherry_batch_size(1), body, want, 0);
+}
+
+TEST(stream_body_of_a_batch_is_as_long_as_its_encoding_wants)
+{
+	struct wherry_batch raw = { .encoding = WHERRY_ENCODING_RAW };
+	struct wherry_batch zstd = { .encoding = WHERRY_ENCODING_ZSTD };
+	struct wherry_batch other = { .encoding = (enum wherry_encoding)2 };
+	const size_t page = WHERRY_STREAM_PAGE;
+
+	check_batch(1, RUN(0, 1), raw, 0, "length");
+	check_batch(1, RUN(0, 1), raw, page - 1, "length");
+	check_batch(1, RUN(0, 1), raw, page, NULL);
+	check_batch(1, RUN(0, 2), zstd, 2 * page - 1, NULL);
+	check_batch(1, RUN(0, 2), zstd, 2 * page, "no shorter");
+	check_batch(1, RUN(0, 2), zstd, 0, "no shorter");
+	check_batch(1, RUN(0, 1), other, page, "encoding");
+	check_batch(1, RUN(0, WHERRY_STREAM_PAGES_MAX + 1), raw, page, "more pages");
+	check_batch(UINT32_MAX, RUN(0, 1), raw, page, "number of runs");
+	check_batch(0, RUN(0, 1), raw, page, "number of runs");
+	check_body_verdict(WHERRY_REC_PAGES, buf, 8 + 16 + WHERRY_STREAM_TAIL - 1, 0, "short", 0);
 }
 
 TEST(stream_runs_are_read_as_they_were_written)
@@ -250,7 +280,8 @@ TEST(stream_runs_are_read_as_they_were_written)
 	wherry_runs_get(&rec, &runs);
 	CHECK_EQ(runs.region, 7);
 	CHECK_EQ(runs.n, 3);
-	CHECK(runs.pages == rec.payload + wherry_runs_size(3));
+	CHECK_EQ(rec.len, wherry_batch_size(3));
+	CHECK_EQ(rec.body, 6 * WHERRY_STREAM_PAGE);
 	run = wherry_runs_get_run(&rec, 2);
 	CHECK_EQ(run.count, 2);
 	CHECK(run.first > wherry_runs_get_run(&rec, 1).first);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef DEST_LANES_PRIV_H
+#define DEST_LANES_PRIV_H
+
+/*
+ * The destination's connections but the first, each with a thread that places what
+ * comes. The first one's thread waits for them where the source says that a round is
+ * sent. One that fails raises the stop; its reason is the migration's, unless the
+ * source says on the first connection why.
+ */
+
+#include "place_priv.h"
+#include "stop_priv.h"
+
+struct mig_dest_lanes;
+
+struct mig_dest_lanes_opts {
+	const struct mig_region *const *map; /* outlives the lanes */
+	uint32_t n_map;
+	const struct mig_hello *peer; /* its key, session, channels, timeout */
+	const struct mig_stop *stop;  /* outlives the lanes */
+};
+
+/* Without a lane. -ENOMEM. */
+int mig_dest_lanes_create(
+	const struct mig_dest_lanes_opts *opts, struct mig_dest_lanes **ret_lanes);
+/* End the threads, close. NULL is fine. */
+void mig_dest_lanes_destroy(struct mig_dest_lanes *lanes);
+/*
+ * Accept the rest of the connections that the source's hello has announced, each with
+ * the right word; strangers are sent away. -ETIMEDOUT, -ECANCELED, ..., with the reason.
+ */
+int mig_dest_lanes_accept(struct mig_dest_lanes *lanes, int listen_fd, struct mig_reason *reason);
+/*
+ * Wait until the first used connections, the very first included, have placed all of
+ * round n. The errors of the lane that failed, with its reason; -ETIMEDOUT: none moves.
+ */
+int mig_dest_lanes_await(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used,
+	unsigned int timeout_ms, struct mig_reason *reason);
+/* Has one failed? Its error and reason, else 0. */
+int mig_dest_lanes_failed(struct mig_dest_lanes *lanes, struct mig_reason *reason);
+/* Pages they have placed. From any thread. */
+uint64_t mig_dest_lanes_pages(const struct mig_dest_lanes *lanes);
+/* Count in what they have placed; after await. */
+void mig_dest_lanes_digest(const struct mig_dest_lanes *lanes, struct mig_digest *d);
+
+#endif /* DEST_LANES_PRIV_H */

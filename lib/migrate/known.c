@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base_priv.h"
+#include "known_priv.h"
+
+/* Two zeroes: not known. A page whose hash is that is sent again, no more. */
+struct entry {
+	uint64_t low, high;
+};
+
+struct mig_known {
+	uint32_t n;
+	struct entry **regions; /* one for each page */
+};
+
+static struct entry *
+create_region(const struct mig_region *r)
+{
+	return wherry_fault("known.alloc")
+		? NULL
+		: calloc(r->span.len / WHERRY_STREAM_PAGE, sizeof(struct entry));
+}
+
+int
+mig_known_create(const struct mig_regions *regions, struct mig_known **ret_known)
+{
+	struct mig_known *known = calloc(1, sizeof(*known));
+
+	if (known == NULL)
+		return -ENOMEM;
+	known->regions = calloc(regions->n + 1, sizeof(struct entry *));
+	if (known->regions == NULL)
+		goto destroy;
+	for (known->n = 0; known->n < regions->n; known->n++) {
+		known->regions[known->n] = create_region(&regions->list[known->n]);
+		if (known->regions[known->n] == NULL)
+			goto destroy;
+	}
+	*ret_known = known;
+	return 0;
+destroy:
+	mig_known_destroy(known);
+	return -ENOMEM;
+}
+
+void
+mig_known_destroy(struct mig_known *known)
+{
+	if (known == NULL)
+		return;
+	for (uint32_t i = 0; i < known->n; i++)
+		free(known->regions[i]);
+	free(known->regions);
+	free(known);
+}
+
+bool
+mig_known_has(const struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2])
+{
+	const struct entry *e = &known->regions[region][page];
+
+	return (e->low | e->high) != 0 && e->low == hash[0] && e->high == hash[1];
+}
+
+void
+mig_known_set(struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2])
+{
+	known->regions[region][page] = hash != NULL
+		? (struct entry){ .low = hash[0], .high = hash[1] }
+		: (struct entry){ 0 };
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base_priv.h"
+#include "lane_priv.h"
+
+#define PAGE WHERRY_STREAM_PAGE
+#define ZEROS_AT_ONCE 65536 /* pages: 256 MiB are scanned in a fraction of a second */
+
+static const uint8_t zero_page[PAGE];
+
+static_assert(offsetof(struct mig_slab, body) == MIG_HEAD_MAX, "the body follows the head");
+
+int
+mig_lane_create(struct mig_channel *ch, const uint8_t *key, struct mig_known *known, bool compress,
+	struct mig_lane **ret_lane)
+{
+	struct mig_lane *lane = wherry_fault("lane.alloc") ? NULL : calloc(1, sizeof(*lane));
+
+	if (lane == NULL)
+		return -ENOMEM;
+	lane->ch = ch;
+	lane->known = known;
+	mig_digest_init(&lane->digest, key);
+	mig_digest_init(&lane->batch, key);
+	lane->raw = malloc(sizeof(*lane->raw));
+	if (lane->raw == NULL)
+		goto destroy;
+	if (compress) {
+		lane->packed = malloc(sizeof(*lane->packed));
+		if (lane->packed == NULL || mig_pack_create(&lane->pack) != 0)
+			goto destroy;
+	}
+	*ret_lane = lane;
+	return 0;
+destroy:
+	mig_lane_destroy(lane);
+	return -ENOMEM;
+}
+
+void
+mig_lane_destroy(struct mig_lane *lane)
+{
+	if (lane == NULL)
+		return;
+	mig_pack_destroy(lane->pack);
+	free(lane->packed);
+	free(lane->raw);
+	free(lane);
+}
+
+/* The C library compares at the speed of memory, with whatever vectors there are. */
+bool
+mig_page_is_zero(const void *p)
+{
+	const uint64_t *word = p;
+
+	return *word == 0 && memcmp(word, word + 1, PAGE - sizeof(*word)) == 0;
+}
+
+/* A virtual address, as everywhere in the tracker. */
+static const uint8_t *
+page_at(const struct mig_region *region, uint64_t page)
+{
+	return (const uint8_t *)(uintptr_t)(region->span.iova + page * PAGE);
+}
+
+static void
+count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED); /* nobody else writes it */
+}
+
+/* The tracker compares later content with what the receiver has, where it sees content only. */
+static void
+tell_tracker(const struct mig_region *region, uint64_t page, const void *sent)
+{
+	struct wherry_span span = { .iova = region->span.iova + page * PAGE, .len = PAGE };
+	int rc = wherry_watch_sent(region->watch, span, sent);
+
+	assert(rc == 0); /* the page came from this watch */
+	(void)rc;
+}
+
+/* The runs of a payload that is to end right before the body. */
+static uint8_t *
+put_runs(struct mig_slab *slab, size_t size, uint32_t i, const struct wherry_run *runs, uint32_t n)
+{
+	uint8_t *payload = slab->head + sizeof(slab->head) - size;
+
+	wherry_runs_put(payload, i, n);
+	for (uint32_t k = 0; k < n; k++)
+		wherry_runs_put_run(payload, k, runs[k]);
+	return payload;
+}
+
+int
+mig_lane_send_runs(struct mig_lane *lane, enum wherry_record_type type, uint32_t i,
+	const struct wherry_run *runs, uint32_t n)
+{
+	struct mig_slab *slab = lane->packed != NULL ? lane->packed : lane->raw;
+	size_t size = wherry_runs_size(n);
+
+	return mig_channel_send(lane->ch, type, put_runs(slab, size, i, runs, n), size);
+}
+
+static int
+send_zeros(struct mig_lane *lane)
+{
+	int rc = 0;
+
+	if (lane->zeros.n > 0)
+		rc = mig_lane_send_runs(
+			lane, WHERRY_REC_ZEROS, lane->number, lane->zeros.runs, lane->zeros.n);
+	lane->zeros.n = 0;
+	lane->zeros.pages = 0;
+	return rc;
+}
+
+/* Take the sum of the batch under way, and count it into the digest. */
+static struct wherry_batch
+close_batch(struct mig_lane *lane)
+{
+	struct wherry_batch batch = {
+		.encoding = WHERRY_ENCODING_RAW, .low = lane->batch.low, .high = lane->batch.high
+	};
+
+	mig_digest_merge(&lane->digest, &lane->batch);
+	lane->batch.low = lane->batch.high = lane->batch.pages = 0;
+	return batch;
+}
+
+static int
+send_content(struct mig_lane *lane)
+{
+	size_t size = wherry_batch_size(lane->content.n), len = lane->content.pages * PAGE;
+	struct wherry_batch batch = close_batch(lane);
+	struct mig_slab *slab = lane->raw;
+	uint8_t *payload;
+	size_t packed = 0;
+	int rc;
+
+	if (lane->content.n == 0)
+		return 0;
+	if (lane->pack != NULL)
+		packed = mig_pack(lane->pack, lane->packed->body, lane->raw->body, len);
+	if (packed != 0) {
+		batch.encoding = WHERRY_ENCODING_ZSTD;
+		slab = lane->packed;
+		len = packed;
+	}
+	payload = put_runs(slab, size, lane->number, lane->content.runs, lane->content.n);
+	wherry_batch_put(payload, lane->content.n, &batch);
+	rc = mig_channel_send(lane->ch, WHERRY_REC_PAGES, payload, size + len);
+	lane->content.n = 0;
+	lane->content.pages = 0;
+	return rc;
+}
+
+/* Lengthen the last run, or begin one. */
+static void
+append(struct mig_gathered *g, uint64_t page)
+{
+	struct wherry_run *last = g->n > 0 ? &g->runs[g->n - 1] : NULL;
+
+	if (last != NULL && last->first + last->count == page)
+		last->count++;
+	else
+		g->runs[g->n++] = (struct wherry_run){ .first = page, .count = 1 };
+	g->pages++;
+}
+
+static int
+add_zero(struct mig_lane *lane, uint64_t page)
+{
+	const uint64_t *hash = lane->digest.zero;
+
+	if (mig_known_has(lane->known, lane->number, page, hash)) {
+		count(&lane->counts.same_pages, 1);
+		return 0;
+	}
+	mig_digest_count(&lane->digest, lane->number, page, hash);
+	mig_known_set(lane->known, lane->number, page, hash);
+	count(&lane->counts.zero_pages, 1);
+	append(&lane->zeros, page);
+	if (lane->zeros.n < MIG_BATCH_PAGES && lane->zeros.pages < ZEROS_AT_ONCE)
+		return 0;
+	return send_zeros(lane);
+}
+
+/* Into the batch, unless the destination has these bytes. */
+static int
+add_content(struct mig_lane *lane, uint64_t page, const uint8_t *from)
+{
+	uint8_t *to = lane->raw->body + lane->content.pages * PAGE;
+	uint64_t hash[2];
+
+	memcpy(to, from, PAGE);
+	mig_digest_hash(&lane->digest, to, hash);
+	tell_tracker(lane->region, page, to);
+	if (mig_known_has(lane->known, lane->number, page, hash)) {
+		count(&lane->counts.same_pages, 1);
+		return 0;
+	}
+	mig_digest_count(&lane->batch, lane->number, page, hash);
+	mig_known_set(lane->known, lane->number, page, hash);
+	append(&lane->content, page);
+	return lane->content.pages < MIG_BATCH_PAGES ? 0 : send_content(lane);
+}
+
+int
+mig_lane_add(
+	struct mig_lane *lane, uint32_t i, const struct mig_region *region, struct wherry_run run)
+{
+	struct mig_counts before = lane->counts;
+	uint64_t begin = mig_now(), zeros, same;
+	int rc = 0;
+
+	if (lane->region != region)
+		rc = mig_lane_flush(lane);
+	lane->number = i;
+	lane->region = region;
+	for (uint64_t page = run.first; rc == 0 && page < run.first + run.count; page++) {
+		const uint8_t *from = page_at(region, page);
+
+		if (!mig_page_is_zero(from)) {
+			rc = add_content(lane, page, from);
+		} else {
+			tell_tracker(region, page, zero_page);
+			rc = add_zero(lane, page);
+		}
+	}
+	count(&lane->counts.pages, run.count);
+	zeros = lane->counts.zero_pages - before.zero_pages;
+	same = lane->counts.same_pages - before.same_pages;
+	if (same == run.count) {
+		count(&lane->same_ns, mig_now() - begin);
+		count(&lane->same_timed, same);
+	} else if (zeros + same < run.count) {
+		count(&lane->busy_ns, mig_now() - begin);
+	}
+	return rc;
+}
+
+int
+mig_lane_flush(struct mig_lane *lane)
+{
+	int rc = send_zeros(lane);
+
+	return rc != 0 ? rc : send_content(lane);
+}
