@@ -11,6 +11,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{ "info", cmd_info },
+	{ "exec", cmd_exec },
 	{ "migrate", cmd_migrate },
 	{ "status", cmd_status },
 	{ "cancel", cmd_cancel },
@@ -22,6 +23,7 @@ static const char usage[] =
 	"Move a running application to another process or machine, and watch it.\n"
 	"\n"
 	"  info      what this machine offers: dirty tracking, NUMA nodes, IOMMU backends\n"
+	"  exec      run an unmodified DPDK program with its devices on iommufd\n"
 	"  migrate   move an application to a destination that waits for it\n"
 	"  status    how an application and its migration stand\n"
 	"  cancel    give a migration up; the application goes on where it is\n"

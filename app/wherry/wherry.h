@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 int cmd_info(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
