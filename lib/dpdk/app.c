@@ -32,6 +32,14 @@ create_agent(struct wherry_app *app)
 		.load = ports_load,
 		.ctx = &app->ports,
 	};
+	const struct wherry_section stats = {
+		.name = PORTS_STATS_SECTION,
+		.version = PORTS_STATS_SECTION_VERSION,
+		.save = ports_stats_save,
+		.check = ports_stats_check,
+		.load = ports_stats_load,
+		.ctx = &app->ports,
+	};
 	struct wherry_agent_ops ops = app_agent_ops;
 	const struct wherry_agent_opts opts = {
 		.name = app->name,
@@ -47,6 +55,8 @@ create_agent(struct wherry_app *app)
 	if (rc != 0)
 		return rc;
 	rc = wherry_agent_add_section(app->agent, &ports);
+	if (rc == 0)
+		rc = wherry_agent_add_section(app->agent, &stats);
 	if (rc != 0)
 		wherry_agent_destroy(app->agent);
 	return rc;
@@ -128,6 +138,7 @@ wherry_app_destroy(struct wherry_app *app)
 	app_telemetry_remove(app);
 	park_quit(&app->park); /* whatever waits for cores waits no longer */
 	wherry_agent_destroy(app->agent);
+	adopt_fini(&app->adopt);
 	ports_stop(&app->ports);
 	app_memory_drop_all(app);
 	wherry_tracker_destroy(app->tracker);

@@ -21,16 +21,18 @@ find(struct wherry_app *app, const char *name)
 	return NULL;
 }
 
-static int
-watch(struct wherry_app *app, struct app_memory *m, const struct wherry_region_info *info)
+int
+app_memory_watch(struct wherry_app *app, struct app_memory *m, uint64_t page)
 {
-	int rc = wherry_watch_create(app->tracker, m->name, m->span, info->page, &m->watch);
+	int rc = wherry_watch_create(app->tracker, m->name, m->span, page, &m->watch);
 
 	if (rc != 0)
 		return rc;
 	rc = wherry_watch_add_domain(m->watch, app->dom);
 	if (rc != 0)
 		wherry_watch_destroy(m->watch);
+	else
+		STAILQ_INSERT_TAIL(&app->memory, m, next);
 	return rc;
 }
 
@@ -55,10 +57,9 @@ add(struct wherry_app *app, struct wherry_region *region, struct app_memory **re
 		app->dom, info.fd, 0, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &m->span);
 	if (rc != 0)
 		goto free_memory;
-	rc = watch(app, m, &info);
+	rc = app_memory_watch(app, m, info.page);
 	if (rc != 0)
 		goto unmap;
-	STAILQ_INSERT_TAIL(&app->memory, m, next);
 	*ret_m = m;
 	return 0;
 unmap:
@@ -73,11 +74,24 @@ drop(struct wherry_app *app, struct app_memory *m)
 {
 	STAILQ_REMOVE(&app->memory, m, app_memory, next);
 	wherry_watch_destroy(m->watch);
-	(void)wherry_domain_unmap(app->dom, m->span);
+	if (!m->is_eal)
+		(void)wherry_domain_unmap(app->dom, m->span);
 	wherry_arena_close(m->arena);
 	if (m->made_here)
 		wherry_region_destroy(m->region);
 	free(m);
+}
+
+void
+app_memory_drop_eal(struct wherry_app *app)
+{
+	struct app_memory *m, *following;
+
+	for (m = STAILQ_FIRST(&app->memory); m != NULL; m = following) {
+		following = STAILQ_NEXT(m, next);
+		if (m->is_eal)
+			drop(app, m);
+	}
 }
 
 void

@@ -13,11 +13,24 @@
 #define PARK_MS 1000  /* a core that takes longer for one burst loop holds up everything */
 #define FIRST_MS 2000 /* cores may be launched only when start returns */
 
+/* Adopted ports tell who polls them; where nobody does there is nobody to wait for. */
+static int
+park_cores(struct wherry_app *app, uint64_t *ret_last_burst_ns)
+{
+	int rc = app->adopt.n != 0 ? adopt_count(&app->adopt, &app->park.pollers) : 0;
+
+	if (rc == 0)
+		rc = park_all(&app->park, PARK_MS, ret_last_burst_ns);
+	if (rc == 0 && app->park.pollers == 0)
+		*ret_last_burst_ns = park_now_ns();
+	return rc;
+}
+
 static int
 quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 {
 	struct wherry_app *app = ctx;
-	int rc = park_all(&app->park, PARK_MS, ret_last_burst_ns);
+	int rc = park_cores(app, ret_last_burst_ns);
 
 	if (rc != 0)
 		return rc;
@@ -43,7 +56,8 @@ released(void *ctx)
 {
 	struct wherry_app *app = ctx;
 
-	park_quit(&app->park);
+	if (app->adopt.n == 0) /* who does not know of us would go on with stopped ports */
+		park_quit(&app->park);
 }
 
 static void
@@ -131,6 +145,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 		rc = rebind(app);
 	if (rc != 0)
 		return rc;
+	__atomic_store_n(&app->adopt.discard, false, __ATOMIC_RELEASE); /* pairs with on_burst() */
 	park_go(&app->park);
 	*ret_first_burst_ns = first_burst(app);
 	start_harvest(app); /* takes its time, and cores run already */

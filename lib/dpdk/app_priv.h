@@ -13,6 +13,7 @@
 
 #include <sys/queue.h>
 
+#include "adopt_priv.h"
 #include "park_priv.h"
 #include "ports_priv.h"
 #include "wherry_dpdk.h"
@@ -20,12 +21,14 @@
 /* A region that moves, mapped for devices at its virtual address and watched. */
 struct app_memory {
 	STAILQ_ENTRY(app_memory) next;
-	struct wherry_region *region;
-	bool made_here;             /* by add_arena: region and arena are ours */
-	struct wherry_arena *arena; /* NULL: no arena, or not here yet */
+	struct wherry_region *region; /* NULL: EAL's memory */
+	bool is_eal;                  /* mapped by eal_mem.c, watched here */
+	bool made_here;               /* by add_arena: region and arena are ours */
+	struct wherry_arena *arena;   /* NULL: no arena, or not here yet */
 	struct wherry_watch *watch;
 	struct wherry_span span; /* in the domain */
-	const char *name;        /* the region's */
+	const char *name;        /* the region's, or eal_name */
+	char eal_name[16];
 };
 
 struct wherry_app {
@@ -41,6 +44,7 @@ struct wherry_app {
 	STAILQ_HEAD(, app_memory) memory;
 	struct ports ports;
 	struct park park;
+	struct adopt adopt;
 };
 
 /* What the agent calls; ctx is the app. */
@@ -48,6 +52,10 @@ extern const struct wherry_agent_ops app_agent_ops;
 
 /* Call fn off the polling cores, for what makes threads; -ENOMEM: no thread to call it on. */
 int app_as_control(struct wherry_app *app, int (*fn)(struct wherry_app *app));
+/* Watch m->span for devices' and CPU's writes and put it into the list. */
+int app_memory_watch(struct wherry_app *app, struct app_memory *m, uint64_t page);
+/* Forget the memory of wherry_app_add_eal(). */
+void app_memory_drop_eal(struct wherry_app *app);
 /* Forget all memory; devices that reach it have been stopped, the agent is gone. */
 void app_memory_drop_all(struct wherry_app *app);
 

@@ -26,8 +26,11 @@ ports_add(struct ports *ports, uint16_t id)
 static int
 port_start(struct port *p)
 {
-	int rc = wherry_fault("ports.start") ? -EIO : rte_eth_dev_start(p->id);
+	int rc;
 
+	if (p->at == PORT_RUNNING)
+		return 0;
+	rc = wherry_fault("ports.start") ? -EIO : rte_eth_dev_start(p->id);
 	if (rc != 0) {
 		LOG_ERR("port %u does not start: %s", p->id, rte_strerror(-rc));
 		return rc;
@@ -69,7 +72,7 @@ port_warm(struct port *p)
 {
 	int rc = port_start(p);
 
-	if (rc != 0)
+	if (rc != 0 || p->adopted)
 		return rc;
 	rc = each_rx_queue(p, rte_eth_dev_rx_queue_stop);
 	if (rc == 0) {
@@ -85,7 +88,8 @@ void
 ports_stop(struct ports *ports)
 {
 	for (unsigned int i = 0; i < ports->n; i++)
-		(void)port_stop(&ports->port[i]);
+		if (!ports->port[i].adopted)
+			(void)port_stop(&ports->port[i]);
 }
 
 static int

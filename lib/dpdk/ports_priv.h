@@ -9,7 +9,8 @@
  * A source's ports are RUNNING, and STOPPED from quiesce to resume. A destination's
  * are WARM: started, so that link and rings are up before the blackout, but with
  * receive queues stopped, so that no frame is written where bytes still arrive. A PMD
- * that cannot stop a queue leaves its port STOPPED until takeover.
+ * that cannot stop a queue leaves its port STOPPED until takeover. An adopted port is
+ * RUNNING on both sides; a destination's drops what it receives (adopt_priv.h).
  *
  * Threads: one at a time, and no core polls a port that is stopped or started.
  */
@@ -31,9 +32,11 @@ struct port_shape {
 struct port {
 	uint16_t id;
 	enum port_at at;
-	bool serves;               /* it is to run when the application does */
-	struct port_shape wanted;  /* destination: from the stream */
-	struct rte_eth_stats last; /* read before the last stop: some PMDs forget */
+	bool serves;                 /* it is to run when the application does */
+	bool adopted;                /* somebody else starts it, and stops it in the end */
+	struct port_shape wanted;    /* destination: from the stream */
+	struct rte_eth_stats last;   /* read before the last stop: some PMDs forget */
+	struct rte_eth_stats before; /* destination: what earlier processes counted */
 };
 
 struct ports {
@@ -47,7 +50,7 @@ int ports_add(struct ports *ports, uint16_t id);
 int ports_start(struct ports *ports);
 /* All WARM, or STOPPED where the PMD cannot. */
 int ports_warm(struct ports *ports);
-/* All STOPPED for good. */
+/* All STOPPED for good, but what was adopted. */
 void ports_stop(struct ports *ports);
 /* Source: read statistics, stop DMA. On failure all run again. */
 int ports_quiesce(struct ports *ports);
@@ -67,5 +70,15 @@ int port_prepare(struct port *p);
 int ports_save(void *ctx, void *buf, size_t cap);
 int ports_check(void *ctx, const void *buf, size_t len);
 int ports_load(void *ctx, const void *buf, size_t len);
+
+/* What this process and those before it counted. */
+int port_total(const struct port *p, struct rte_eth_stats *ret_stats);
+
+/* The section with it; ctx is the ports. */
+#define PORTS_STATS_SECTION "wherry.port-stats"
+#define PORTS_STATS_SECTION_VERSION 1u
+int ports_stats_save(void *ctx, void *buf, size_t cap);
+int ports_stats_check(void *ctx, const void *buf, size_t len);
+int ports_stats_load(void *ctx, const void *buf, size_t len);
 
 #endif /* PORTS_PRIV_H */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The extra view through DPDK's telemetry: /wherry/status, /wherry/domain and
- * /wherry/watches. Commands are registered for good when the library is loaded, for
+ * The extra view through DPDK's telemetry: /wherry/status, /wherry/domain,
+ * /wherry/ports and /wherry/watches. Commands are registered for good when the library is loaded, for
  * telemetry cannot take one back; they answer for the application named as parameter,
  * or for the first there is. Handlers run on telemetry's threads and hold the lock
  * while they read, so that no application goes away under them.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <rte_common.h>
@@ -116,6 +117,33 @@ add_watches(struct wherry_app *app, struct rte_tel_data *d)
 	(void)wherry_tracker_each(app->tracker, add_watch, d);
 }
 
+/* Each port is a dictionary in the answer: what was counted here and wherever it ran before. */
+static void
+add_ports(struct wherry_app *app, struct rte_tel_data *d)
+{
+	for (unsigned int i = 0; i < app->ports.n; i++) {
+		struct rte_tel_data *one = rte_tel_data_alloc();
+		struct rte_eth_stats s;
+		char name[16];
+
+		if (one == NULL || port_total(&app->ports.port[i], &s) != 0) {
+			rte_tel_data_free(one);
+			return;
+		}
+		snprintf(name, sizeof(name), "%u", app->ports.port[i].id);
+		rte_tel_data_start_dict(one);
+		add_uint(one, "rx_packets", s.ipackets);
+		add_uint(one, "tx_packets", s.opackets);
+		add_uint(one, "rx_bytes", s.ibytes);
+		add_uint(one, "tx_bytes", s.obytes);
+		add_uint(one, "rx_missed", s.imissed);
+		add_uint(one, "rx_errors", s.ierrors);
+		add_uint(one, "tx_errors", s.oerrors);
+		if (rte_tel_data_add_dict_container(d, name, one, 0) != 0)
+			rte_tel_data_free(one);
+	}
+}
+
 static struct wherry_app *
 find_locked(const char *name) WHERRY_REQUIRES(&lock)
 {
@@ -164,12 +192,21 @@ on_watches(const char *cmd, const char *params, struct rte_tel_data *d)
 	return answer(params, d, add_watches);
 }
 
+static int
+on_ports(const char *cmd, const char *params, struct rte_tel_data *d)
+{
+	(void)cmd;
+	return answer(params, d, add_ports);
+}
+
 RTE_INIT(telemetry_commands)
 {
 	rte_telemetry_register_cmd("/wherry/status", on_status,
 		"How a migratable application stands. Parameter: its name, else the first");
 	rte_telemetry_register_cmd(
 		"/wherry/domain", on_domain, "Its I/O address space. Parameter: as above");
+	rte_telemetry_register_cmd("/wherry/ports", on_ports,
+		"What its ports have counted, before migrations too. Parameter: as above");
 	rte_telemetry_register_cmd("/wherry/watches", on_watches,
 		"Memory under watch: what was dirtied, by whom. Parameter: as above");
 }

@@ -132,6 +132,28 @@ struct wherry_arena *wherry_app_arena(struct wherry_app *app, const char *name);
  */
 int wherry_app_add_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHECK;
 /**
+ * A port of an application that knows nothing of Wherry, which configured it, starts it and
+ * polls it: in place of add_port, before start. Its cores are parked in a callback behind
+ * their receive bursts; which they are is learnt from the bursts. A source's port is stopped
+ * and started around them; when another process has taken over, the cores stay parked until
+ * destroy. A destination's port drops what it receives until takeover; a different MTU is
+ * refused, for it runs. Errors as add_port; -ENOMEM: no memory.
+ *
+ * Cores that poll have lcore ids, or a migration fails with -EOPNOTSUPP.
+ */
+int wherry_app_adopt_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHECK;
+/**
+ * Watch all of EAL's memory as it is now, in pieces named "eal.0", "eal.1" and so on. It moves as
+ * bytes, to regions of these names at the same addresses: where those lie over another EAL's
+ * memory nothing would work, so that one is started with another --base-virtaddr.
+ *
+ * @retval -EOPNOTSUPP its memory comes and goes: --no-huge and --legacy-mem prevent that
+ * @retval -ENOSPC it is in more than 64 pieces
+ *
+ * Others as wherry_watch_create().
+ */
+int wherry_app_add_eal(struct wherry_app *app) WHERRY_MUST_CHECK;
+/**
  * Serving: start ports and answer the control socket; cores poll. Incoming: do so, then
  * wait for a peer's state; 0: this process owns it now and cores poll; -errno: it came
  * to nothing, reason logged, ports stopped. -ECANCELED: wherry_app_quit() was called.
