@@ -396,6 +396,8 @@ get_dirty(int fd, const struct iommu_hwpt_get_dirty_bitmap *c)
 			t->is_dirty[kept++] = leaf;
 	}
 	t->n_dirty = kept;
+	if (fake_kernel.after_get != NULL)
+		fake_kernel.after_get(fake_kernel.gets);
 	return fake_kernel.fail_get > 0 && --fake_kernel.fail_get == 0 ? -ENOMEM : 0;
 }
 

@@ -25,6 +25,7 @@ struct fake_kernel {
 	bool stuck;                    /* and this one: nothing ever becomes dirty */
 	unsigned int fail_attach;      /* the n-th attach from now on fails; 0: none */
 	unsigned int fail_get; /* the n-th GET_DIRTY_BITMAP from now on fails, after its work */
+	void (*after_get)(unsigned int nth); /* called when the n-th GET_DIRTY_BITMAP is done */
 	/* counted */
 	unsigned int enables, gets, maps_by_file, maps_by_address, copies, attaches;
 	bool bitmap_absent; /* a GET met a bitmap that was not locked memory; its bits are gone */

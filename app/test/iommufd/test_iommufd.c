@@ -14,7 +14,7 @@
 #define PAGE UINT64_C(4096)
 #define RW (WHERRY_DMA_READ | WHERRY_DMA_WRITE)
 
-static uint8_t mem[8 * 4096] __attribute__((aligned(4096)));
+static uint8_t mem[32 * 4096] __attribute__((aligned(4096)));
 
 static struct wherry_device *
 attach(struct wherry_domain *dom, unsigned int dev)
@@ -241,6 +241,52 @@ TEST(iommufd_map_file_falls_back_to_the_address)
 		CHECK_EQ(pread(fd, &byte, 1, (off_t)PAGE + 7), 1);
 		CHECK_EQ(byte, 'x');
 		close(fd);
+		wherry_device_close(dev);
+		wherry_domain_destroy(dom);
+		fake_kernel_close();
+	}
+}
+
+static struct {
+	unsigned int at; /* the reading of the bits after which the device writes */
+	uint64_t iova;
+} late;
+
+static void
+write_late(unsigned int nth)
+{
+	uint8_t byte = (uint8_t)(nth + 100);
+
+	if (nth == late.at)
+		CHECK_EQ(fake_dma_write(0, late.iova, &byte, 1), 0);
+}
+
+/*
+ * A write between any two steps of the check by content: before the look it has a bit
+ * in the second reading, after that it shows in the bytes. A small span, and a large one.
+ */
+TEST(iommufd_exact_unmap_sees_a_write_at_any_moment)
+{
+	for (unsigned int i = 0; i < 6; i++) {
+		struct wherry_span span = { BASE, (i % 2 == 0 ? 4 : 32) * PAGE };
+		struct wherry_bitmap *bm = NULL;
+		struct wherry_device *dev;
+		struct wherry_domain *dom;
+
+		memset(mem, 0, sizeof(mem));
+		fake_kernel_open(&(struct fake_kernel){ .after_get = write_late });
+		late.at = i / 2;
+		late.iova = BASE + 3 * PAGE + 77;
+		dom = create("iommufd");
+		dev = attach(dom, 0);
+		CHECK_EQ(wherry_domain_map(dom, mem, RW, &span), 0);
+		CHECK_EQ(wherry_domain_dirty_start(dom), 0);
+		CHECK_EQ(wherry_bitmap_create(span, PAGE, &bm), 0);
+		CHECK_EQ(wherry_domain_unmap_dirty(dom, span, WHERRY_UNMAP_EXACT, bm), 0);
+		CHECK_EQ(wherry_bitmap_count(bm), late.at == 0 ? 0 : 1);
+		CHECK_EQ(wherry_bitmap_test(bm, late.iova), late.at != 0);
+		CHECK_EQ(mem[3 * PAGE + 77], late.at == 0 ? 0 : late.at + 100);
+		wherry_bitmap_destroy(bm);
 		wherry_device_close(dev);
 		wherry_domain_destroy(dom);
 		fake_kernel_close();
