@@ -303,8 +303,10 @@ compare_ns(const void *a, const void *b)
 static double
 median_us(struct calls *calls)
 {
+	unsigned int middle = calls->n / 2;
+
 	qsort(calls->ns, calls->n, sizeof(calls->ns[0]), compare_ns);
-	return (double)calls->ns[calls->n / 2] / 1000;
+	return (double)calls->ns[middle] / 1000;
 }
 
 static void
