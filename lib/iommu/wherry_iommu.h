@@ -91,7 +91,8 @@ const char *wherry_domain_backend(const struct wherry_domain *dom);
 int wherry_domain_map(struct wherry_domain *dom, void *vaddr, unsigned int prot,
 	struct wherry_span *span) WHERRY_MUST_CHECK;
 /**
- * The same for @p offset of a memfd or hugetlbfs file; the fd stays the caller's.
+ * The same for @p offset of a memfd or hugetlbfs file; the fd stays the caller's, and
+ * the file is not shortened while it is mapped.
  * -EFAULT: the file does not hold that much, or cannot be mapped.
  */
 int wherry_domain_map_file(struct wherry_domain *dom, int fd, uint64_t offset, unsigned int prot,
