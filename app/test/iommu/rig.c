@@ -6,6 +6,7 @@
 
 #include "bay.h"
 #include "fake_kernel.h"
+#include "mock_kernel.h"
 #include "rig.h"
 #include "wherry_soft.h"
 
@@ -29,6 +30,8 @@ const char *const backends[] = {
 	"iommufd@nic",
 	"iommufd:leaf=max@nic",
 	"type1@nic",
+	"iommufd@mock",
+	"iommufd:leaf=max@mock",
 	NULL,
 };
 
@@ -132,9 +135,25 @@ nics_close(void)
 	left.dom = NULL;
 }
 
+static int
+mock_write(struct rig *r, unsigned int dev, uint64_t iova, const void *buf, size_t len)
+{
+	(void)r;
+	return mock_dma_write(dev, iova, buf, len);
+}
+
+static int
+mock_read(struct rig *r, unsigned int dev, uint64_t iova, void *buf, size_t len)
+{
+	(void)r;
+	return mock_dma_read(dev, iova, buf, len);
+}
+
 static const struct place places[] = {
 	{ "@fake", { "0000:01:00.0", "0000:02:00.0" }, fake_open, fake_kernel_close, NULL, NULL,
 		fake_write, fake_read },
+	{ "@mock", { "0000:01:00.0", "0000:02:00.0" }, mock_kernel_open, mock_kernel_close, NULL,
+		NULL, mock_write, mock_read },
 	{ "@nic", { NULL }, nics_open, nics_close, nic_start, nic_stop, nics_write, nics_read },
 	{ "", { "soft:a", "soft:b" }, NULL, NULL, NULL, NULL, soft_write, soft_read },
 };
