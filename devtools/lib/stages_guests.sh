@@ -44,12 +44,12 @@ guest_conformance() { # guest_conformance MACHINE
 	local nic
 	for nic in e1000e igb; do
 		limit=600 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
-			"$programs/app/test/wherry-test" -f '*@nic' tracking_ vfio_ iommufd_ type1_
+			"$programs/app/test/wherry-test" -f '*@nic' tracking_ exact_ vfio_ iommufd_ type1_
 	done
 }
 
 guest_mock() {
-	limit=600 tap "wherry-test (mock)" in_guest mock -- "$programs/app/test/wherry-test" -f '*@mock' iommufd_
+	limit=600 tap "wherry-test (mock)" in_guest mock -- "$programs/app/test/wherry-test" -f '*@mock'
 }
 
 guest_nodes() {
