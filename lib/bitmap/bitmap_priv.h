@@ -17,7 +17,7 @@
  */
 #define WORD_PAGES 64u
 #define BLOCK_WORDS 8u
-#define BLOCK_BYTES (BLOCK_WORDS * 8u)
+#define BLOCK_BYTES 64u /* of a block */
 #define SUMS_AHEAD 12u
 
 struct wherry_bitmap {
