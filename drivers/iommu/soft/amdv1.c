@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * AMD-Vi host page-table entries, bit for bit (AMD I/O Virtualization Technology
- * specification 48882, section 2.2.3): PR 0, A 5, D 6, next level 9 to 11,
+ * specification 48882, section 2.2.3, I/O Page Tables for Host Translations): PR 0, A 5, D 6, next level 9 to 11,
  * address 12 to 51, IR 61, IW 62.
  *
  * Next level 1 to 6 names a table of that level, counted from 1. 0 is a leaf of

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ARM64 stage 1 descriptors, 4K granule, bit for bit (Arm ARM DDI 0487, sections
- * D8.3 and D8.5; SMMUv3 IHI 0070, section 3.13): valid 0, table or page 1,
+ * ARM64 stage 1 descriptors, 4K granule, bit for bit (Arm ARM DDI 0487, issues whose
+ * D8.3 is "Translation table descriptor formats" and D8.5.2 "The dirty state"; SMMUv3
+ * IHI 0070, section 3.13.3, direct permissions): valid 0, table or page 1,
  * AP[1] 6, AP[2] 7, SH 8 and 9, AF 10, nG 11, address 12 to 47, DBM 51,
  * contiguous 52. Bit 1 is set in a page (level 0 here) and clear in a block.
  *
@@ -10,7 +11,8 @@
  * other by clearing AP[2]. Cleaning keeps DBM, and with it the permission. A
  * fence takes both away in one step: a page without DBM never becomes dirty.
  * Hardware updates (CD.HA, CD.HD) stay on while nobody tracks: without them a
- * clean page would be read-only.
+ * clean page would be read-only. Tracking is switched in the entries: one that is
+ * writable-dirty has nothing to note, one made writable-clean is tracked.
  *
  * No device can be kept from reading what it may write: WHERRY_DMA_WRITE alone
  * maps like both. 16 entries with the contiguous hint are one leaf: hardware may
@@ -75,6 +77,7 @@ const struct soft_format soft_format_arm64s1 = {
 	.accessed = S1_AF,
 	.to_dirty = { .clear = S1_AP_READ_ONLY },
 	.to_clean = { .set = S1_AP_READ_ONLY },
+	.to_untracked = { .clear = S1_AP_READ_ONLY },
 	.to_fenced = { .clear = S1_DBM, .set = S1_AP_READ_ONLY },
 	.to_writable = { .set = S1_DBM },
 	.is_leaf = is_leaf,

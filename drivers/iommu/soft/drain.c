@@ -98,6 +98,8 @@ invalidate_device(struct soft_device *dev, struct wherry_span span)
 	soft_iotlb_forget(dev->iotlb, span);
 	soft_drain(dev);
 	__atomic_fetch_add(&dev->invalidations, 1, __ATOMIC_RELAXED);
+	if (span.len >> dev->unit->pt.width != 0)
+		__atomic_fetch_add(&dev->flushes, 1, __ATOMIC_RELAXED); /* of all there is */
 }
 
 void

@@ -49,6 +49,7 @@ struct soft_format {
 	uint64_t accessed, table_accessed; /* set by use: in a leaf, in a table's entry */
 	struct soft_change to_dirty;       /* the device wrote (accessed comes on top) */
 	struct soft_change to_clean;       /* harvested */
+	struct soft_change to_untracked;   /* writable, and nothing to note; none: see track() */
 	struct soft_change to_fenced;      /* no write any more, nor dirty */
 	struct soft_change to_writable;    /* undoes to_fenced, clean */
 	bool (*is_leaf)(uint64_t entry);   /* above level 0, present: a leaf, not a table */

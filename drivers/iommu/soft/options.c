@@ -9,6 +9,8 @@
 #define LOG_PREFIX "iommu/soft"
 
 #define MAX_IOTLB 65536u
+#define MAX_TABLES 16777216u    /* 64 GiB of them, for 32 TiB in leaves of 4 KiB */
+#define DEFAULT_TABLES 1048576u /* 4 GiB, for 2 TiB */
 
 static const struct soft_format *const formats[] = { &soft_format_vtdss, &soft_format_amdv1,
 	&soft_format_arm64s1 };
@@ -27,7 +29,7 @@ parse_format(const char *value, struct soft_options *opts)
 
 /* A decimal number and nothing else. */
 static int
-parse_number(const char *value, unsigned int *ret_n)
+parse_number(const char *value, unsigned int max, unsigned int *ret_n)
 {
 	unsigned long n;
 	char *end;
@@ -35,7 +37,7 @@ parse_number(const char *value, unsigned int *ret_n)
 	if (*value < '0' || *value > '9')
 		return -EINVAL;
 	n = strtoul(value, &end, 10);
-	if (*end != '\0' || n > MAX_IOTLB)
+	if (*end != '\0' || n > max)
 		return -EINVAL;
 	*ret_n = (unsigned int)n;
 	return 0;
@@ -44,7 +46,7 @@ parse_number(const char *value, unsigned int *ret_n)
 static int
 parse_width(const char *value, struct soft_options *opts)
 {
-	int rc = parse_number(value, &opts->width);
+	int rc = parse_number(value, 57, &opts->width);
 
 	return rc == 0 && opts->width != 39 && opts->width != 48 && opts->width != 57 ? -EINVAL
 										      : rc;
@@ -68,7 +70,7 @@ parse_leaf(const char *value, struct soft_options *opts)
 static int
 parse_iotlb(const char *value, struct soft_options *opts)
 {
-	int rc = parse_number(value, &opts->iotlb);
+	int rc = parse_number(value, MAX_IOTLB, &opts->iotlb);
 
 	return rc == 0 && !is_pow2(opts->iotlb) ? -EINVAL : rc;
 }
@@ -76,9 +78,17 @@ parse_iotlb(const char *value, struct soft_options *opts)
 static int
 parse_units(const char *value, struct soft_options *opts)
 {
-	int rc = parse_number(value, &opts->units);
+	int rc = parse_number(value, SOFT_MAX_UNITS, &opts->units);
 
-	return rc == 0 && (opts->units == 0 || opts->units > SOFT_MAX_UNITS) ? -EINVAL : rc;
+	return rc == 0 && opts->units == 0 ? -EINVAL : rc;
+}
+
+static int
+parse_tables(const char *value, struct soft_options *opts)
+{
+	int rc = parse_number(value, MAX_TABLES, &opts->tables);
+
+	return rc == 0 && opts->tables == 0 ? -EINVAL : rc;
 }
 
 static int
@@ -113,6 +123,7 @@ static const struct {
 	{ "leaf", parse_leaf },
 	{ "iotlb", parse_iotlb },
 	{ "units", parse_units },
+	{ "tables", parse_tables },
 	{ "dbit", parse_dbit },
 	{ "exact", parse_exact },
 };
@@ -168,7 +179,11 @@ int
 soft_options_parse(const char *text, struct soft_options *ret_opts)
 {
 	struct soft_options opts = {
-		.format = &soft_format_vtdss, .largest = PT_PAGE, .iotlb = 64, .units = 1
+		.format = &soft_format_vtdss,
+		.largest = PT_PAGE,
+		.iotlb = 64,
+		.units = 1,
+		.tables = DEFAULT_TABLES,
 	};
 	char *copy = wherry_fault("soft.options") ? NULL : strdup(text);
 	int rc;

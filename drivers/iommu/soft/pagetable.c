@@ -13,13 +13,24 @@
 #include "pagetable_priv.h"
 
 static uint64_t *
-alloc_table(void)
+alloc_table(struct soft_pt *pt)
 {
-	uint64_t *table = wherry_fault("soft.table") ? NULL : aligned_alloc(PT_PAGE, PT_PAGE);
+	uint64_t *table;
 
-	if (table != NULL)
-		memset(table, 0, PT_PAGE);
-	return table;
+	if (pt->max_tables != 0 && pt->n_tables >= pt->max_tables)
+		return NULL;
+	table = wherry_fault("soft.table") ? NULL : aligned_alloc(PT_PAGE, PT_PAGE);
+	if (table == NULL)
+		return NULL;
+	__atomic_store_n(&pt->n_tables, pt->n_tables + 1, __ATOMIC_RELAXED);
+	return memset(table, 0, PT_PAGE);
+}
+
+static void
+free_table(struct soft_pt *pt, uint64_t *table)
+{
+	__atomic_store_n(&pt->n_tables, pt->n_tables - 1, __ATOMIC_RELAXED);
+	free(table);
 }
 
 /* Pairs with soft_pt_load(): who sees the entry sees what it names. */
@@ -36,24 +47,25 @@ soft_pt_init(struct soft_pt *pt, const struct soft_format *fmt, unsigned int wid
 	pt->width = width;
 	pt->levels = (width - PT_PAGE_SHIFT + PT_INDEX_BITS - 1) / PT_INDEX_BITS;
 	pt->leaves = leaves;
-	pt->root = alloc_table();
+	pt->max_tables = pt->n_tables = 0;
+	pt->root = alloc_table(pt);
 	return pt->root == NULL ? -ENOMEM : 0;
 }
 
 static void
-free_table(const struct soft_format *fmt, uint64_t *table, unsigned int level)
+free_tables(struct soft_pt *pt, uint64_t *table, unsigned int level)
 {
 	for (unsigned int i = 0; i < PT_ENTRIES; i++)
-		if (soft_is_table(fmt, table[i], level))
-			free_table(fmt, soft_pt_table(fmt, table[i]), level - 1);
-	free(table);
+		if (soft_is_table(pt->fmt, table[i], level))
+			free_tables(pt, soft_pt_table(pt->fmt, table[i]), level - 1);
+	free_table(pt, table);
 }
 
 void
 soft_pt_fini(struct soft_pt *pt)
 {
 	if (pt->root != NULL)
-		free_table(pt->fmt, pt->root, pt->levels - 1);
+		free_tables(pt, pt->root, pt->levels - 1);
 	pt->root = NULL;
 }
 
@@ -68,7 +80,7 @@ descend(struct soft_pt *pt, uint64_t iova, unsigned int to_level)
 		uint64_t *child = soft_pt_table(pt->fmt, soft_pt_load(entry));
 
 		if (child == NULL) {
-			child = alloc_table();
+			child = alloc_table(pt);
 			if (child == NULL)
 				return NULL;
 			publish(entry,
@@ -248,6 +260,17 @@ soft_pt_free_garbage(struct soft_pt *pt, struct soft_garbage garbage)
 		uint64_t *table = garbage.first;
 
 		garbage.first = soft_pt_table(pt->fmt, table[0]);
-		free(table);
+		free_table(pt, table);
 	}
+}
+
+bool
+soft_pt_track(struct soft_pt *pt, struct wherry_span span, bool on)
+{
+	struct soft_edit clean = { .state = pt->fmt->dirty, .change = pt->fmt->to_clean };
+	struct soft_edit release = { .state = pt->fmt->writable, .change = pt->fmt->to_untracked };
+
+	if (!on && (release.change.clear | release.change.set) == 0)
+		return false; /* the unit's switch does it */
+	return soft_pt_edit(pt, span, on ? &clean : &release, NULL).changed;
 }

@@ -19,6 +19,8 @@ struct soft_pt {
 	unsigned int width;  /* bits of I/O address */
 	unsigned int levels; /* tables on the way to a 4K leaf */
 	uint64_t leaves;     /* leaf sizes in use; bit n: 2^n bytes */
+	size_t max_tables;   /* as many at most, the root included; 0: no limit */
+	size_t n_tables;     /* atomic: read by whoever wants to know */
 	uint64_t *root;
 };
 
@@ -43,18 +45,23 @@ struct soft_edited {
 	struct soft_garbage garbage;
 };
 
-/* leaves: sizes allowed, the format's or fewer. -ENOMEM. */
+/* leaves: sizes allowed, the format's or fewer. No limit to its tables. -ENOMEM. */
 int soft_pt_init(
 	struct soft_pt *pt, const struct soft_format *fmt, unsigned int width, uint64_t leaves);
 /* Nobody walks it any more. */
 void soft_pt_fini(struct soft_pt *pt);
 
-/* -ENOMEM: part of the span may be mapped, unmap all of it. */
+/* -ENOMEM, also for too many tables: part of the span may be mapped, unmap all of it. */
 int soft_pt_map(struct soft_pt *pt, struct wherry_span span, uint64_t paddr, unsigned int prot);
 /* sink: NULL when nobody wants to know. */
 struct soft_edited soft_pt_edit(struct soft_pt *pt, struct wherry_span span,
 	const struct soft_edit *edit, struct wherry_dirty_sink *sink);
 void soft_pt_free_garbage(struct soft_pt *pt, struct soft_garbage garbage);
+/*
+ * Have writes to the span noted, all clean, or not any more, as far as entries can say so.
+ * Where they cannot, it is the unit's switch alone. True: translations have to be invalidated.
+ */
+bool soft_pt_track(struct soft_pt *pt, struct wherry_span span, bool on);
 
 static inline uint64_t *
 soft_pt_table(const struct soft_format *fmt, uint64_t entry)

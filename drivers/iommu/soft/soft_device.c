@@ -126,6 +126,7 @@ void
 wherry_soft_get_stats(const struct wherry_device *dev, struct wherry_soft_stats *ret_stats)
 {
 	const struct soft_device *soft = wherry_device_driver_half(dev, &wherry_iommu_soft);
+	const struct soft_unit *unit;
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
 	if (soft == NULL)
@@ -134,6 +135,11 @@ wherry_soft_get_stats(const struct wherry_device *dev, struct wherry_soft_stats 
 	ret_stats->walks = sum(soft, offsetof(struct soft_shard, walks));
 	ret_stats->faults = sum(soft, offsetof(struct soft_shard, faults));
 	ret_stats->invalidations = __atomic_load_n(&soft->invalidations, __ATOMIC_RELAXED);
+	ret_stats->flushes = __atomic_load_n(&soft->flushes, __ATOMIC_RELAXED);
+	unit = __atomic_load_n(&soft->unit, __ATOMIC_ACQUIRE);
+	if (unit != NULL)
+		ret_stats->table_bytes =
+			PT_PAGE * __atomic_load_n(&unit->pt.n_tables, __ATOMIC_RELAXED);
 }
 
 bool

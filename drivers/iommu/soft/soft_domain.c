@@ -43,6 +43,7 @@ init_units(struct soft_domain *dom)
 		rc = soft_pt_init(&unit->pt, opts->format, opts->width, opts->leaves);
 		if (rc != 0)
 			goto fini_units;
+		unit->pt.max_tables = opts->tables;
 		dom->n_units++;
 	}
 	return 0;
@@ -159,8 +160,14 @@ map_units(struct soft_domain *dom, const struct wherry_place *place)
 	uint64_t paddr = (uint64_t)(uintptr_t)place->vaddr;
 	int rc = 0;
 
-	for (unsigned int i = 0; rc == 0 && i < dom->n_units; i++)
-		rc = soft_pt_map(&dom->units[i].pt, place->span, paddr, place->prot);
+	for (unsigned int i = 0; rc == 0 && i < dom->n_units; i++) {
+		struct soft_unit *unit = &dom->units[i];
+
+		rc = soft_pt_map(&unit->pt, place->span, paddr, place->prot);
+		if (rc == 0 && !unit->tracking)
+			(void)soft_pt_track(
+				&unit->pt, place->span, false); /* nobody has it cached */
+	}
 	return rc;
 }
 
@@ -196,14 +203,14 @@ unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 
 /*
  * Walkers set D from the moment tracking is on; what is left of an earlier time
- * is cleared after that, and translations that know nothing of D are forgotten.
+ * is cleared after that, and translations that know nothing of D are forgotten: a
+ * global invalidation, unit by unit. Off needs none: who has a clean translation goes
+ * on noting, or finds that there is nothing to note.
  */
 static int
 track(void *be, bool on)
 {
 	struct soft_domain *dom = be;
-	const struct soft_format *fmt = dom->opts.format;
-	struct soft_edit edit = { .state = fmt->dirty, .change = fmt->to_clean };
 
 	if (on && wherry_fault("soft.track"))
 		return -ENOMEM;
@@ -211,10 +218,9 @@ track(void *be, bool on)
 		struct soft_unit *unit = &dom->units[i];
 
 		__atomic_store_n(&unit->tracking, on, __ATOMIC_RELAXED); /* ordered by the drain */
-		if (!on)
-			continue;
-		(void)soft_pt_edit(&unit->pt, everywhere(dom), &edit, NULL);
-		soft_invalidate(unit, everywhere(dom));
+		(void)soft_pt_track(&unit->pt, everywhere(dom), on);
+		if (on)
+			soft_invalidate(unit, everywhere(dom));
 	}
 	return 0;
 }

@@ -35,6 +35,7 @@ struct soft_options {
 	uint64_t leaves;    /* leaf sizes in use; bit n: 2^n bytes */
 	unsigned int iotlb; /* entries per device, a power of two */
 	unsigned int units;
+	unsigned int tables; /* of a unit, at most */
 	enum soft_dbit dbit;
 	bool by_content; /* an exact unmap is done so */
 };
@@ -84,7 +85,7 @@ struct soft_device {
 	struct soft_unit *unit;   /* NULL: not attached; atomic */
 	struct soft_iotlb *iotlb; /* valid while unit is set */
 	unsigned int width;       /* bits of I/O address the device can drive */
-	uint64_t invalidations;
+	uint64_t invalidations, flushes;
 	struct soft_fault_queue faults;
 	wherry_soft_event_fn on_event; /* NULL: nobody asked */
 	void *event_ctx;
@@ -99,7 +100,11 @@ struct soft_section {
 struct soft_section soft_section_enter(struct soft_device *dev);
 void soft_section_leave(struct soft_section section);
 void soft_drain(struct soft_device *dev);
-/* Every device of the unit forgets what it knows about the span; no section that knew is left. */
+/*
+ * Every device of the unit forgets what it knows about the span; no section that knew is
+ * left. One page: page-selective; all of the space: domain-selective, a unit's devices being
+ * in one domain; that on every unit: global.
+ */
 void soft_invalidate(struct soft_unit *unit, struct wherry_span span);
 
 /* Tell whoever asked that this moment has come. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * VT-d second-stage entries, bit for bit (VT-d specification 4.1, section 9.8):
+ * VT-d second-stage entries, bit for bit (VT-d specification 5.10, section 9.8, Second-Stage
+ * Paging Entries):
  * R 0, W 1, PS 7 (a 2M or 1G leaf), A 8, D 9, address 12 to 51. A page is not
  * present when R and W are both 0. D stands in leaves only, A in tables as well.
  */
@@ -36,7 +37,7 @@ leaf_shift(uint64_t entry, unsigned int level)
 
 const struct soft_format soft_format_vtdss = {
 	.name = "vtdss",
-	.section = "VT-d 4.1, 9.8",
+	.section = "VT-d 5.10, 9.8",
 	.width = 48,
 	.page_sizes = UINT64_C(1) << 12 | UINT64_C(1) << 21 | UINT64_C(1) << 30,
 	.address = SS_ADDRESS,

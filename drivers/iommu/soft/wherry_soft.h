@@ -19,7 +19,7 @@ WHERRY_BEGIN_DECLS
  *          8 bytes is a single access. A read sees all that was visible before it.
  * Threads: any number of threads, on one device too; no lock, no syscall, no
  *          allocation. A call that is under way delays unmap until it is done.
- * Source:  VT-d specification 4.1, sections 3.6 to 3.7 (second stage), 6.2 (IOTLB);
+ * Source:  VT-d specification 5.10, 3.7 (second stage), 6.2.4 (IOTLB), 6.5.4 (draining);
  *          AMD 48882, 2.2.3; SMMUv3 IHI 0070, 3.13.
  */
 
@@ -52,11 +52,13 @@ bool wherry_soft_fault_take(struct wherry_device *dev, struct wherry_soft_fault 
 struct wherry_soft_stats {
 	uint64_t hits;          /**< translated by the IOTLB */
 	uint64_t walks;         /**< translated by the page table */
-	uint64_t invalidations; /**< IOTLB invalidations seen */
+	uint64_t invalidations; /**< IOTLB invalidations seen, flushes included */
+	uint64_t flushes;       /**< of these, of all translations */
 	uint64_t faults;        /**< accesses refused, those not kept included */
+	uint64_t table_bytes;   /**< page tables it is translated by, now; 0: not attached */
 };
 
-/** Counters since open; racy by a few while DMA goes on. */
+/** Counters since open, and memory; racy by a few while DMA goes on. Not while it is detached. */
 void wherry_soft_get_stats(const struct wherry_device *dev, struct wherry_soft_stats *ret_stats);
 
 /**
