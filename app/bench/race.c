@@ -56,9 +56,11 @@ race_row(const struct row *row, struct bench_result *result, uint64_t *writes)
 	struct storm_result storm;
 	int rc;
 
-	if (bench_long && row->mode == WHERRY_UNMAP_EXACT)
+	plan.burst = 1024;
+	if (bench_long && row->mode == WHERRY_UNMAP_EXACT) {
 		plan.writes = 200 * MILLION;
-	plan.burst = bench_long ? 8192 : 1024;
+		plan.burst = 8192;
+	}
 	plan.devices = 3;
 	plan.writers_each = 2;
 	plan.unmappers = 3;

@@ -167,10 +167,11 @@ copy_reported(struct plot *plot, struct wherry_bitmap *bm)
 static int
 give_back(struct storm *s, struct plot *plot)
 {
+	struct wherry_span span = plot->span; /* the call writes to it, others read it */
+
 	if (memcmp(plot->copy, plot->mem, PLOT_LEN) != 0)
 		add(&s->result.late, 1);
-	return wherry_domain_map(
-		s->dom, plot->mem, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &plot->span);
+	return wherry_domain_map(s->dom, plot->mem, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &span);
 }
 
 static int
