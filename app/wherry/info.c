@@ -38,6 +38,12 @@ keep_line(void *ctx, enum wherry_log_level level, const char *area, const char *
 	snprintf(last_line, sizeof(last_line), "%s", line);
 }
 
+void
+info_keep_lines(void)
+{
+	wherry_log_set(keep_line, NULL, WHERRY_LOG_INFO);
+}
+
 static json_t *
 cpu_info(void)
 {
@@ -223,7 +229,7 @@ cmd_info(int argc, char **argv)
 	json_t *info;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &json);
-	wherry_log_set(keep_line, NULL, WHERRY_LOG_INFO);
+	info_keep_lines();
 	info = all_info();
 	if (info == NULL) {
 		fputs("wherry: out of memory\n", stderr);

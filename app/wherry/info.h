@@ -11,6 +11,8 @@
 
 #include "wherry_iommu.h"
 
+/* From now on the libraries' lines are kept, not shown. */
+void info_keep_lines(void);
 /* The last thing a library said: the reason of what failed just now. */
 const char *info_last_line(void);
 void info_forget_line(void);
@@ -27,5 +29,6 @@ void info_show_machine(const json_t *machine);
 /* info_devices.c: network functions, and all that are bound to VFIO. */
 json_t *info_devices(void);
 void info_show_devices(const json_t *devices);
+void info_show_one_device(const json_t *dev);
 
 #endif /* INFO_H */

@@ -156,8 +156,8 @@ show_use(const json_t *use)
 		get_text(use, "writes_reason"));
 }
 
-static void
-show_device(const json_t *dev)
+void
+info_show_one_device(const json_t *dev)
 {
 	const json_t *use = json_object_get(dev, "use"), *item;
 	size_t i;
@@ -186,5 +186,5 @@ info_show_devices(const json_t *devices)
 	const json_t *dev;
 	size_t i;
 
-	json_array_foreach(devices, i, dev) show_device(dev);
+	json_array_foreach(devices, i, dev) info_show_one_device(dev);
 }

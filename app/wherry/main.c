@@ -16,14 +16,16 @@ static const struct command {
 	{ "status", cmd_status },
 	{ "cancel", cmd_cancel },
 	{ "watch", cmd_watch },
+	{ "selftest", cmd_selftest },
 };
 
 static const char usage[] =
 	"Usage: wherry COMMAND [OPTION...]\n"
 	"Move a running application to another process or machine, and watch it.\n"
 	"\n"
-	"  info      what this machine offers: dirty tracking, NUMA nodes, IOMMU backends\n"
+	"  info      what this machine offers: IOMMUs, backends, devices, and what is missing\n"
 	"  exec      run an unmodified DPDK program with its devices on iommufd\n"
+	"  selftest  check a device's IOMMU by real DMA, and write a report\n"
 	"  migrate   move an application to a destination that waits for it\n"
 	"  status    how an application and its migration stand\n"
 	"  cancel    give a migration up; the application goes on where it is\n"

@@ -21,6 +21,7 @@ int cmd_migrate(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_selftest(int argc, char **argv);
 
 /* ---- client.c: which application, and lines to and from it ---- */
 
