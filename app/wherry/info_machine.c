@@ -41,14 +41,24 @@ check_memlock(json_t *gaps)
 		"memlock in /etc/security/limits.conf, or LimitMEMLOCK= of the systemd unit");
 }
 
+static bool
+any_translates(const json_t *iommus)
+{
+	const json_t *iommu;
+	size_t i;
+
+	json_array_foreach(iommus, i, iommu) if (get_count(iommu, "devices") > 0) return true;
+	return false;
+}
+
 /* What every device would miss; what one misses stands with the device. */
 static json_t *
 find_gaps(const json_t *iommus)
 {
 	json_t *gaps = json_array();
 
-	if (json_array_size(iommus) == 0)
-		add_gap(gaps, "the kernel knows no IOMMU",
+	if (!any_translates(iommus))
+		add_gap(gaps, "the kernel has no IOMMU that translates for a device",
 			"switch it on in the firmware setup (VT-d; AMD-Vi, \"IOMMU\"; SMMU); for VT-d boot the kernel with intel_iommu=on");
 	if (access("/dev/iommu", F_OK) != 0)
 		add_gap(gaps, "there is no /dev/iommu, so no iommufd and no dirty bits",

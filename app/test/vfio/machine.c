@@ -88,7 +88,7 @@ machine_with_iommu(struct machine *m)
 {
 	machine_folder(m, "/sys/bus/pci/drivers/vfio-pci");
 	machine_folder(m, "/sys/bus/pci/drivers/igb");
-	machine_folder(m, "/sys/class/iommu/dmar0");
+	machine_folder(m, "/sys/class/iommu/dmar0/devices/0000:00:1f.0");
 }
 
 static __attribute__((format(printf, 4, 5))) void

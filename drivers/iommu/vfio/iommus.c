@@ -74,7 +74,10 @@ describe(struct wherry_vfio_iommu *iommu)
 		describe_vtd(iommu);
 	else if (strncmp(iommu->name, "ivhd", 4) == 0)
 		describe_amd(iommu);
-	else {
+	else if (strncmp(iommu->name, "iommufd_selftest", 16) == 0) {
+		iommu->kind = "the kernel's mock";
+		snprintf(iommu->why, sizeof(iommu->why), "it is for tests of the kernel only");
+	} else {
 		iommu->kind = strncmp(iommu->name, "smmu3", 5) == 0 ? "Arm SMMUv3" : "";
 		snprintf(iommu->why, sizeof(iommu->why),
 			"the kernel does not show its registers: a device that is attached tells");

@@ -65,7 +65,7 @@ int wherry_vfio_each(int (*visit)(void *ctx, const struct wherry_vfio_function *
 /** An IOMMU of the machine, as sysfs has it. */
 struct wherry_vfio_iommu {
 	char name[32];          /**< "dmar0" */
-	const char *kind;       /**< "Intel VT-d", "AMD-Vi", "Arm SMMUv3", or "" */
+	const char *kind;       /**< "Intel VT-d", "AMD-Vi", "Arm SMMUv3" ..., or "" */
 	unsigned int n_devices; /**< that it translates for */
 	bool dirty;             /**< its registers say that it has dirty bits */
 	bool drains;            /**< VT-d: invalidation waits for writes under way; others: true */
