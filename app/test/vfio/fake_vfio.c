@@ -12,7 +12,8 @@ static struct wherry_sys_calls table;
 static int
 fake_open(const char *path, int flags)
 {
-	unsigned int n;
+	unsigned long n;
+	char *end;
 
 	if (strncmp(path, "/dev/vfio/", 10) != 0)
 		return wherry_sys_kernel.open(path, flags);
@@ -21,9 +22,9 @@ fake_open(const char *path, int flags)
 		return fake_vfio.open_error;
 	if (strcmp(path, "/dev/vfio/vfio") == 0)
 		return fake_container_open();
-	if (sscanf(path, "/dev/vfio/%u", &n) == 1 && n < FAKE_GROUPS)
-		return fake_group_open(n);
-	return -ENOENT;
+	n = strtoul(path + 10, &end, 10);
+	return end > path + 10 && *end == '\0' && n < FAKE_GROUPS ? fake_group_open((unsigned int)n)
+								  : -ENOENT;
 }
 
 /* What the call asks for: a feature is told by its flags. The number alone means another

@@ -87,7 +87,7 @@ void fake_vfio_close(void);
 /* Fail that request, the nth time from now. */
 void fake_vfio_fail(unsigned long request, unsigned int nth, int error);
 
-/* DMA by the device of group N: 0 or -EFAULT. */
-int fake_vfio_dma(unsigned int group, uint64_t iova, void *buf, size_t len, bool write);
+/* DMA by the device of group n: 0 or -EFAULT. */
+int fake_vfio_dma(unsigned int n, uint64_t iova, void *buf, size_t len, bool write);
 
 #endif /* FAKE_VFIO_H */

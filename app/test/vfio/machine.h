@@ -29,9 +29,9 @@ struct machine_function {
 void machine_open(struct machine *m);
 void machine_close(struct machine *m);
 /* A file with that content, its folders with it. */
-void machine_file(struct machine *m, const char *path, const char *content);
-void machine_link(struct machine *m, const char *path, const char *target);
-void machine_folder(struct machine *m, const char *path);
+void machine_file(struct machine *m, const char *name, const char *content);
+void machine_link(struct machine *m, const char *name, const char *target);
+void machine_folder(struct machine *m, const char *name);
 /* The drivers vfio-pci and igb, an IOMMU dmar0. */
 void machine_with_iommu(struct machine *m);
 void machine_add(struct machine *m, const struct machine_function *fn);

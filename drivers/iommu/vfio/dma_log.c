@@ -25,7 +25,7 @@
 
 /* A span that somebody wants to know of. */
 struct noted {
-	LIST_ENTRY(noted) link;
+	SLIST_ENTRY(noted) link;
 	struct wherry_span span;
 	struct wherry_bitmap *pending;
 	bool outside; /* of the ranges: nothing is known */
@@ -39,7 +39,7 @@ struct wherry_vfio_log {
 	bool on;       /* all devices log */
 	uint64_t page; /* the largest of theirs */
 	uint64_t *words;
-	LIST_HEAD(, noted) noted;
+	SLIST_HEAD(, noted) noted;
 };
 
 /* One feature call; its argument, size bytes, is read and written. */
@@ -152,7 +152,7 @@ start_anew(struct wherry_vfio_log *log)
 
 	stop_all(log);
 	(void)start_all(log);
-	LIST_FOREACH(n, &log->noted, link)
+	SLIST_FOREACH(n, &log->noted, link)
 		wherry_bitmap_mark(n->pending, n->span);
 }
 
@@ -171,7 +171,7 @@ report_window(struct wherry_vfio_log *log, struct wherry_span window)
 		LOG_WARN("the DMA log is corrupt: %s; all counts as dirty", strerror(-rc));
 		return rc;
 	}
-	LIST_FOREACH(n, &log->noted, link)
+	SLIST_FOREACH(n, &log->noted, link)
 		wherry_bitmap_or_words(n->pending, window, PAGE, log->words);
 	return 0;
 }
@@ -202,7 +202,7 @@ find(struct wherry_vfio_log *log, struct wherry_span span)
 {
 	struct noted *n;
 
-	LIST_FOREACH(n, &log->noted, link)
+	SLIST_FOREACH(n, &log->noted, link)
 		if (n->span.iova == span.iova && n->span.len == span.len)
 			return n;
 	return NULL;
@@ -238,16 +238,22 @@ note(struct wherry_vfio_log *log, struct wherry_span span)
 	if (n->outside)
 		LOG_WARN("%#llx is not in the ranges of the log: it counts as dirty",
 			(unsigned long long)span.iova);
-	LIST_INSERT_HEAD(&log->noted, n, link);
+	SLIST_INSERT_HEAD(&log->noted, n, link);
 	return 0;
 }
 
 static void
-forget(struct noted *n)
+free_noted(struct noted *n)
 {
-	LIST_REMOVE(n, link);
 	wherry_bitmap_destroy(n->pending);
 	free(n);
+}
+
+static void
+forget(struct wherry_vfio_log *log, struct noted *n)
+{
+	SLIST_REMOVE(&log->noted, n, noted, link);
+	free_noted(n);
 }
 
 int
@@ -265,7 +271,7 @@ wherry_vfio_log_start(void *ctx, struct wherry_span span)
 	}
 	rc = start_all(log);
 	if (rc != 0)
-		forget(find(log, span));
+		forget(log, find(log, span));
 	return rc;
 }
 
@@ -277,8 +283,8 @@ wherry_vfio_log_stop(void *ctx, struct wherry_span span)
 
 	if (n == NULL)
 		return;
-	forget(n);
-	if (LIST_EMPTY(&log->noted) && log->on)
+	forget(log, n);
+	if (SLIST_EMPTY(&log->noted) && log->on)
 		stop_all(log);
 }
 
@@ -352,7 +358,7 @@ alloc_log(unsigned int n_devs)
 
 	if (log == NULL)
 		return NULL;
-	LIST_INIT(&log->noted);
+	SLIST_INIT(&log->noted);
 	log->devs = wherry_fault("vfio.log_devs") ? NULL : calloc(n_devs + 1, sizeof(*log->devs));
 	log->ranges = calloc(WHERRY_VFIO_LOG_RANGES, sizeof(*log->ranges));
 	log->words = calloc(WINDOW / PAGE / WORD_BITS, sizeof(*log->words));
@@ -387,12 +393,16 @@ wherry_vfio_log_create(struct wherry_device *const *devs, unsigned int n_devs,
 void
 wherry_vfio_log_destroy(struct wherry_vfio_log *log)
 {
+	struct noted *n;
+
 	if (log == NULL)
 		return;
 	if (log->on)
 		stop_all(log);
-	while (!LIST_EMPTY(&log->noted))
-		forget(LIST_FIRST(&log->noted));
+	while ((n = SLIST_FIRST(&log->noted)) != NULL) {
+		SLIST_REMOVE_HEAD(&log->noted, link);
+		free_noted(n);
+	}
 	free(log->words);
 	free(log->ranges);
 	free(log->devs);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vfio_priv.h"
@@ -144,7 +145,7 @@ check_member(void *ctx, const char *name)
 	vfio_sysfs_link(path, walk->other.driver, sizeof(walk->other.driver));
 	if (vfio_path(path, sizeof(path), "/sys/bus/pci/devices/%s/class", name)) {
 		vfio_sysfs_line(path, text, sizeof(text));
-		(void)sscanf(text, "%x", &walk->other.pciclass);
+		walk->other.pciclass = (unsigned int)strtoul(text, NULL, 16);
 	}
 	return may_share(&walk->other) ? 0 : 1;
 }

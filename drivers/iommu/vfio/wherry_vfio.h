@@ -201,14 +201,14 @@ void wherry_vfio_log_destroy(struct wherry_vfio_log *log);
  * @retval -EOVERFLOW a device cannot log so much
  * @retval -ENOMEM no memory
  */
-int wherry_vfio_log_start(void *log, struct wherry_span span) WHERRY_MUST_CHECK;
+int wherry_vfio_log_start(void *ctx, struct wherry_span span) WHERRY_MUST_CHECK;
 /** Note them no longer. */
-void wherry_vfio_log_stop(void *log, struct wherry_span span);
+void wherry_vfio_log_stop(void *ctx, struct wherry_span span);
 /**
  * Mark what was written to a span that was started, and forget it. A device that reports an error
  * has lost count: all is dirty, and logging starts anew. -ENOENT: the span was not started.
  */
-int wherry_vfio_log_harvest(void *log, struct wherry_span span, struct wherry_bitmap *into)
+int wherry_vfio_log_harvest(void *ctx, struct wherry_span span, struct wherry_bitmap *into)
 	WHERRY_MUST_CHECK;
 
 /** How the writes of a device are known, best first. */
