@@ -40,7 +40,7 @@ stage_unit() {
 
 # Exhaustive searches need no more runs in a night, but a night has time for larger ones.
 stage_model() {
-	limit=$((${long:+1500} + 600)) tap "unmap_dirty" doc/model/run ${long:+--long}
+	limit=$((${long:+1500} + 600)) tap "models" doc/model/run ${long:+--long}
 }
 
 # What the unit stage skips where the machine has no free hugepages: as root it can have some.

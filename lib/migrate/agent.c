@@ -60,6 +60,7 @@ copy_opts(struct wherry_agent *agent, const struct wherry_agent_opts *opts)
 	agent->ops = *opts->ops;
 	agent->status.state = opts->incoming != NULL ? WHERRY_STATE_LISTEN : WHERRY_STATE_SERVING;
 	agent->owner = opts->incoming == NULL;
+	agent->knows = agent->owner ? MIG_OWNED : MIG_ALWAYS;
 	agent->job = opts->incoming != NULL ? MIG_JOB_DEST : MIG_JOB_NONE;
 	agent->begun = mig_now();
 	if (agent->name == NULL || agent->control_path == NULL ||

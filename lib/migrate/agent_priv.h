@@ -48,11 +48,12 @@ struct wherry_agent {
 	/* all under lock */
 	enum mig_job job;
 	bool quit;
-	bool cancelled; /* somebody wants it to end; cancel_fd is readable */
-	bool gate;      /* closed: COMMIT or READY is about to be sent, too late to cancel */
-	bool owner;     /* the last migration, if any, left the state here */
-	bool dest_over; /* incoming: it owns the state, or gave up */
-	int result;     /* of the destination, for wait */
+	bool cancelled;      /* somebody wants it to end; cancel_fd is readable */
+	bool gate;           /* closed: COMMIT or READY is about to be sent, too late to cancel */
+	bool owner;          /* the last migration, if any, left the state here */
+	enum mig_when knows; /* of ownership: what moves of the table ask for */
+	bool dest_over;      /* incoming: it owns the state, or gave up */
+	int result;          /* of the destination, for wait */
 	struct mig_uri uri;
 	struct wherry_migrate_params params;
 	struct wherry_status status;
@@ -74,6 +75,8 @@ struct wherry_agent {
 int mig_agent_move(struct wherry_agent *agent, enum wherry_state to);
 /* Nobody can cancel any more. -ECANCELED: somebody was faster. */
 int mig_agent_close_gate(struct wherry_agent *agent);
+/* What this process knows of ownership from here on: the condition of some moves. */
+void mig_agent_know(struct wherry_agent *agent, enum mig_when knows);
 /* Where a failure leads from here. */
 enum wherry_state mig_agent_on_failure(struct wherry_agent *agent);
 

@@ -187,6 +187,7 @@ take_over(struct mig_dest *d)
 	int rc;
 
 	d->committed = true;
+	mig_agent_know(d->agent, MIG_OWNED);
 	rc = wherry_fault("dest.takeover")
 		? -EIO
 		: d->agent->ops.takeover(d->agent->ops.ctx, &first_burst);

@@ -28,7 +28,7 @@ mig_agent_move(struct wherry_agent *agent, enum wherry_state to)
 	wherry_mutex_lock(&agent->lock);
 	from = agent->status.state;
 	stopped = agent->cancelled && !agent->gate;
-	assert(mig_state_may(from, to));
+	assert(mig_state_may(from, to, agent->knows));
 	if (!stopped)
 		agent->status.state = to;
 	wherry_mutex_unlock(&agent->lock);
@@ -51,13 +51,21 @@ mig_agent_close_gate(struct wherry_agent *agent)
 	return rc;
 }
 
+void
+mig_agent_know(struct wherry_agent *agent, enum mig_when knows)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->knows = knows;
+	wherry_mutex_unlock(&agent->lock);
+}
+
 enum wherry_state
 mig_agent_on_failure(struct wherry_agent *agent)
 {
 	enum wherry_state to;
 
 	wherry_mutex_lock(&agent->lock);
-	to = mig_state_on_failure(agent->status.state);
+	to = mig_state_on_failure(agent->status.state, agent->knows);
 	wherry_mutex_unlock(&agent->lock);
 	return to;
 }
@@ -69,10 +77,10 @@ set_outcome_locked(struct wherry_agent *agent, const struct mig_outcome *outcome
 	struct wherry_status *st = &agent->status;
 
 	if (outcome->rc == 0) {
-		assert(mig_state_may(st->state, outcome->done));
+		assert(mig_state_may(st->state, outcome->done, agent->knows));
 		st->state = outcome->done;
 	} else {
-		st->state = mig_state_on_failure(st->state);
+		st->state = mig_state_on_failure(st->state, agent->knows);
 		snprintf(st->reason, sizeof(st->reason), "%s", outcome->reason);
 	}
 	st->blackout_ns = outcome->blackout_ns;

@@ -361,6 +361,7 @@ switch_over(struct mig_source *s)
 	rc = mig_channel_send_empty(s->ch, WHERRY_REC_COMMIT);
 	if (rc != 0)
 		return mig_source_channel_failed(s, rc);
+	mig_agent_know(s->agent, MIG_ALWAYS); /* who owns is no longer known */
 	rc = move(s, WHERRY_STATE_SWITCHOVER);
 	if (s->params.timeout_ms < RUNNING_MS)
 		mig_channel_set_timeout(s->ch, RUNNING_MS);
@@ -368,6 +369,7 @@ switch_over(struct mig_source *s)
 		rc = mig_channel_expect(s->ch, WHERRY_REC_RUNNING, &running);
 	if (rc != 0)
 		return mig_source_channel_failed(s, rc);
+	mig_agent_know(s->agent, MIG_GIVEN);
 	reckon_blackout(s, &running);
 	return 0;
 }

@@ -1,38 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The table of states. The two lines that matter: a source leaves SWITCHOVER for
- * RELEASED or UNKNOWN only, and a destination gets to SERVING from VERIFIED only.
+ * The table of states, made of states_table.h, of which doc/model/switchover.pml proves
+ * that never two processes own the state. The lines that matter are those with a
+ * condition: who serves after a switchover has to own, and a source ends when it knows
+ * that another owns.
  */
+#include <stddef.h>
+
 #include "states_priv.h"
 
-#define TO(state) (1u << WHERRY_STATE_##state)
+#define STATE(id, text, fails_to, cancel) \
+	[WHERRY_STATE_##id] = { text, WHERRY_STATE_##fails_to, cancel },
 
 static const struct {
 	const char *name;
-	unsigned int next; /* set of TO() */
 	enum wherry_state on_failure;
 	bool can_cancel;
-} states[N_STATES] = {
-	[WHERRY_STATE_SERVING] = { "serving", TO(SETUP), WHERRY_STATE_SERVING, false },
-	[WHERRY_STATE_SETUP] = { "setup", TO(PRECOPY) | TO(SERVING), WHERRY_STATE_SERVING, true },
-	[WHERRY_STATE_PRECOPY] = { "precopy", TO(QUIESCE) | TO(SERVING), WHERRY_STATE_SERVING,
-		true },
-	[WHERRY_STATE_QUIESCE] = { "quiesce", TO(FINAL) | TO(SERVING), WHERRY_STATE_SERVING, true },
-	[WHERRY_STATE_FINAL] = { "final", TO(SWITCHOVER) | TO(SERVING), WHERRY_STATE_SERVING,
-		true },
-	[WHERRY_STATE_SWITCHOVER] = { "switchover", TO(RELEASED) | TO(UNKNOWN),
-		WHERRY_STATE_UNKNOWN, false },
-	[WHERRY_STATE_RELEASED] = { "released", 0, WHERRY_STATE_RELEASED, false },
-	[WHERRY_STATE_LISTEN] = { "listen", TO(PREPARED) | TO(FAILED), WHERRY_STATE_FAILED, true },
-	[WHERRY_STATE_PREPARED] = { "prepared", TO(RECEIVING) | TO(FAILED), WHERRY_STATE_FAILED,
-		true },
-	[WHERRY_STATE_RECEIVING] = { "receiving", TO(VERIFIED) | TO(FAILED), WHERRY_STATE_FAILED,
-		true },
-	[WHERRY_STATE_VERIFIED] = { "verified", TO(SERVING) | TO(FAILED), WHERRY_STATE_FAILED,
-		false },
-	[WHERRY_STATE_FAILED] = { "failed", 0, WHERRY_STATE_FAILED, false },
-	[WHERRY_STATE_UNKNOWN] = { "unknown", 0, WHERRY_STATE_UNKNOWN, false },
-};
+} states[N_STATES] = { MIG_STATES(STATE) };
+
+#define MOVE(from, to, when) { WHERRY_STATE_##from, WHERRY_STATE_##to, MIG_##when },
+
+static const struct {
+	enum wherry_state from, to;
+	enum mig_when when;
+} moves[] = { MIG_MOVES(MOVE) };
 
 static bool
 is_state(enum wherry_state state)
@@ -47,9 +38,12 @@ wherry_state_name(enum wherry_state state)
 }
 
 bool
-mig_state_may(enum wherry_state from, enum wherry_state to)
+mig_state_may(enum wherry_state from, enum wherry_state to, enum mig_when when)
 {
-	return is_state(from) && is_state(to) && (states[from].next >> to & 1) != 0;
+	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++)
+		if (moves[i].from == from && moves[i].to == to)
+			return moves[i].when == MIG_ALWAYS || moves[i].when == when;
+	return false;
 }
 
 bool
@@ -59,7 +53,9 @@ mig_state_can_cancel(enum wherry_state state)
 }
 
 enum wherry_state
-mig_state_on_failure(enum wherry_state state)
+mig_state_on_failure(enum wherry_state state, enum mig_when knows)
 {
-	return is_state(state) ? states[state].on_failure : state;
+	enum wherry_state to = is_state(state) ? states[state].on_failure : state;
+
+	return to == WHERRY_STATE_UNKNOWN && knows == MIG_OWNED ? WHERRY_STATE_SERVING : to;
 }

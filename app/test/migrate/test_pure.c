@@ -10,33 +10,50 @@
 #include "uri_priv.h"
 #include "wherry_stream.h"
 
-TEST(migrate_source_that_sent_commit_never_serves_again)
+/* Can a process that stands at from and knows this, and learns no more, come to stand at to? */
+static bool
+leads_to(enum wherry_state begin, enum wherry_state end, enum mig_when knows)
 {
-	bool reached[N_STATES] = { [WHERRY_STATE_SWITCHOVER] = true };
+	bool reached[N_STATES] = { false };
 
+	reached[begin] = true;
 	for (int round = 0; round < (int)N_STATES; round++)
 		for (unsigned int from = 0; from < N_STATES; from++)
 			for (unsigned int to = 0; reached[from] && to < N_STATES; to++)
-				if (mig_state_may((enum wherry_state)from, (enum wherry_state)to))
+				if (mig_state_may(
+					    (enum wherry_state)from, (enum wherry_state)to, knows))
 					reached[to] = true;
-	CHECK(!reached[WHERRY_STATE_SERVING]);
-	CHECK(reached[WHERRY_STATE_RELEASED]);
-	CHECK_EQ(mig_state_on_failure(WHERRY_STATE_SWITCHOVER), WHERRY_STATE_UNKNOWN);
+	return reached[end];
+}
+
+TEST(migrate_source_that_sent_commit_serves_again_only_if_it_knows_that_it_owns)
+{
+	const enum wherry_state from = WHERRY_STATE_SWITCHOVER;
+
+	CHECK(!leads_to(from, WHERRY_STATE_SERVING, MIG_ALWAYS));
+	CHECK(!leads_to(from, WHERRY_STATE_SERVING, MIG_GIVEN));
+	CHECK(leads_to(from, WHERRY_STATE_SERVING, MIG_OWNED));
+	CHECK(!leads_to(from, WHERRY_STATE_RELEASED, MIG_ALWAYS));
+	CHECK(leads_to(from, WHERRY_STATE_RELEASED, MIG_GIVEN));
+	CHECK_EQ(mig_state_on_failure(from, MIG_ALWAYS), WHERRY_STATE_UNKNOWN);
+	CHECK_EQ(mig_state_on_failure(from, MIG_OWNED), WHERRY_STATE_SERVING);
+	CHECK_EQ(mig_state_on_failure(WHERRY_STATE_UNKNOWN, MIG_OWNED), WHERRY_STATE_SERVING);
 }
 
 TEST(migrate_destination_serves_after_verified_only)
 {
-	for (unsigned int from = WHERRY_STATE_LISTEN; from < N_STATES; from++)
-		CHECK_EQ(mig_state_may((enum wherry_state)from, WHERRY_STATE_SERVING),
+	CHECK(!leads_to(WHERRY_STATE_LISTEN, WHERRY_STATE_SERVING, MIG_ALWAYS));
+	for (unsigned int from = WHERRY_STATE_LISTEN; from < WHERRY_STATE_UNKNOWN; from++)
+		CHECK_EQ(mig_state_may((enum wherry_state)from, WHERRY_STATE_SERVING, MIG_OWNED),
 			from == WHERRY_STATE_VERIFIED);
 }
 
 TEST(migrate_failure_leads_where_the_table_allows)
 {
 	for (unsigned int from = 0; from < N_STATES; from++) {
-		enum wherry_state to = mig_state_on_failure((enum wherry_state)from);
+		enum wherry_state to = mig_state_on_failure((enum wherry_state)from, MIG_ALWAYS);
 
-		CHECK(to == from || mig_state_may((enum wherry_state)from, to));
+		CHECK(to == from || mig_state_may((enum wherry_state)from, to, MIG_ALWAYS));
 		if (mig_state_can_cancel((enum wherry_state)from))
 			CHECK(to == WHERRY_STATE_SERVING || to == WHERRY_STATE_FAILED);
 	}
@@ -50,8 +67,8 @@ TEST(migrate_state_names_are_different_and_end_at_the_last)
 				      wherry_state_name((enum wherry_state)b)) != 0);
 	CHECK(strcmp(wherry_state_name(WHERRY_STATE_SERVING), "serving") == 0);
 	CHECK(strcmp(wherry_state_name((enum wherry_state)N_STATES), "?") == 0);
-	CHECK(!mig_state_may((enum wherry_state)N_STATES, WHERRY_STATE_SERVING));
-	CHECK(!mig_state_may(WHERRY_STATE_SERVING, (enum wherry_state)N_STATES));
+	CHECK(!mig_state_may((enum wherry_state)N_STATES, WHERRY_STATE_SERVING, MIG_OWNED));
+	CHECK(!mig_state_may(WHERRY_STATE_SERVING, (enum wherry_state)N_STATES, MIG_OWNED));
 	CHECK(!mig_state_can_cancel((enum wherry_state)N_STATES));
 }
 
