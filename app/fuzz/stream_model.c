@@ -26,7 +26,7 @@
  * a blank is no field.
  */
 static const char *const forms[] = {
-	[WHERRY_REC_HELLO] = "NTTNtbnnrs                     nb",
+	[WHERRY_REC_HELLO] = "NTTNtbnnrsttn                  nb",
 	[WHERRY_REC_ROUND] = "Nnnnnnnnn",
 	[WHERRY_REC_GOT] = "N",
 	[WHERRY_REC_SECTION] = "TNB",
@@ -34,7 +34,7 @@ static const char *const forms[] = {
 	[WHERRY_REC_DIGEST] = "NNNNnnn",
 	[WHERRY_REC_READY] = "n",
 	[WHERRY_REC_COMMIT] = "",
-	[WHERRY_REC_RUNNING] = "N",
+	[WHERRY_REC_RUNNING] = "Nn",
 	[WHERRY_REC_ABORT] = "NT",
 	[WHERRY_REC_PULSE] = "",
 	[WHERRY_REC_JOIN] = "BN",

@@ -17,6 +17,7 @@ static const struct command {
 	{ "cancel", cmd_cancel },
 	{ "watch", cmd_watch },
 	{ "selftest", cmd_selftest },
+	{ "resolve", cmd_resolve },
 };
 
 static const char usage[] =
@@ -29,6 +30,7 @@ static const char usage[] =
 	"  migrate   move an application to a destination that waits for it\n"
 	"  status    how an application and its migration stand\n"
 	"  cancel    give a migration up; the application goes on where it is\n"
+	"  resolve   say who owns, or settle it where nobody can know\n"
 	"  watch     show how fast each region is written, by devices and by the CPU\n"
 	"\n"
 	"wherry COMMAND --help says more. The manual is wherry(1).\n";

@@ -20,16 +20,17 @@ parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &target_argp, 0, NULL, 0 }, { 0 } };
 
-/* Ask the application and return its answer, or NULL: said why. */
-static json_t *
-ask(const struct target *target, const char *cmd)
+json_t *
+ask(const struct target *target, json_t *request)
 {
 	struct client *c = client_open(target);
 	json_t *answer = NULL;
 
-	if (c == NULL)
+	if (c == NULL) {
+		json_decref(request);
 		return NULL;
-	if (client_request(c, json_pack("{ss}", "cmd", cmd))) {
+	}
+	if (client_request(c, request)) {
 		answer = client_next(c, -1, NULL);
 		if (answer == NULL)
 			client_is_ok(NULL);
@@ -69,7 +70,7 @@ cmd_status(int argc, char **argv)
 	json_t *status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &target);
-	status = ask(&target, "status");
+	status = ask(&target, json_pack("{ss}", "cmd", "status"));
 	if (status == NULL)
 		return 1;
 	if (target.json)
@@ -91,7 +92,7 @@ cmd_cancel(int argc, char **argv)
 	bool ok;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &target);
-	answer = ask(&target, "cancel");
+	answer = ask(&target, json_pack("{ss}", "cmd", "cancel"));
 	if (answer == NULL)
 		return 1;
 	if (target.json)

@@ -4,7 +4,7 @@
 
 /*
  * The command. main.c finds the subcommand; each of the others is one subcommand and
- * returns the exit status. Only migrate, status, cancel and watch speak to an
+ * returns the exit status. All but info speak to an
  * application; client.c does that for them.
  */
 
@@ -22,6 +22,7 @@ int cmd_status(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_selftest(int argc, char **argv);
+int cmd_resolve(int argc, char **argv);
 
 /* ---- client.c: which application, and lines to and from it ---- */
 
@@ -49,6 +50,9 @@ json_t *client_next(struct client *c, int timeout_ms, bool *ret_timed_out);
 const char *client_event(const json_t *line);
 /* The answer to a request: true if it is ok; else said why. */
 bool client_is_ok(const json_t *answer);
+
+/* status.c: one request, taken over, and its answer; NULL: said why. */
+json_t *ask(const struct target *target, json_t *request);
 
 /* ---- show.c: numbers for people ---- */
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 
+from arbiter import Arbiter, ArbiterError
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server, ServerError
@@ -44,6 +45,7 @@ def options():
                         help="half of them downloads, a quarter uploads, a quarter probes (default 8)")
     parser.add_argument("--mbit", type=int, default=200, help="speed of the clients' link, each way (default 200)")
     parser.add_argument("--downtime-limit", type=int, default=50, metavar="MS", help="of the migration (default 50)")
+    parser.add_argument("--arbiter", choices=("lock", "etcd"), help="who owns is decided by a file, or by an etcd started here")
     parser.add_argument("--verify", action="store_true", help="hash all memory on both sides while stopped")
     parser.add_argument("--keep-logs", metavar="DIR", help="leave the processes' logs there")
     parser.add_argument("--build", default="build-demo", help=argparse.SUPPRESS)
@@ -62,6 +64,9 @@ class Demo:
         self.uploads, self.mismatches = {}, 0
         self.network = Network(wires=2, mbit=args.mbit)
         say(f"network: bridge br0, wires {' '.join(self.network.wires)}, client link {args.mbit} Mbit/s")
+        self.arbiter = Arbiter(args.arbiter, self.folder("logs"))
+        if self.arbiter.spec:
+            say(f"arbiter: {self.arbiter.spec}")
         self.content = Content(self.folder("content"), files=args.connections // 2, mib=8)
 
     def folder(self, name):
@@ -72,7 +77,7 @@ class Demo:
     def server(self, n, **how):
         name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[n % 2]
         made = Server(self.args.build, name, wire, self.folder("logs"), arena_mib=self.args.arena,
-                      churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB)), **how)
+                      churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB), *self.arbiter.words), **how)
         self.servers.append(made)
         made.wait_ready()
         say(f"{name}: pid {made.pid}, wire {wire}, {'waits on ' + made.incoming if made.incoming else 'serves ' + SERVER_IP}")
@@ -161,6 +166,7 @@ class Demo:
             "state_bytes": good[-1]["state_bytes"] if good else 0,
             "bytes_sent": sum(m["bytes_sent"] for m in good),
             "blackout_ms": max((m["blackout_ms"] for m in good), default=None),
+            "arbiter_ms": max((m["arbiter_ms"] for m in good), default=None),
             "blackouts_ms": [m["blackout_ms"] for m in good],
             "client_gap_ms": max((r["gap_ms"] for r in self.results), default=None),
             "gaps_ms": [[r["kind"], r["gap_ms"]] for r in self.results],
@@ -177,6 +183,7 @@ class Demo:
             server.stop()
         if self.network.client:
             self.network.client.kill()
+        self.arbiter.stop()
 
 
 def say(text):
@@ -194,6 +201,8 @@ def show(result):
         say(line)
     if result["blackout_ms"] is not None and result["client_gap_ms"] is not None:
         say(f"blackout {result['blackout_ms']:.1f} ms, worst gap a client saw {result['client_gap_ms']:.1f} ms")
+    if result["arbiter_ms"]:
+        say(f"of the blackout {result['arbiter_ms']:.1f} ms until the arbiter had moved ownership")
     say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
 
 
@@ -216,7 +225,7 @@ def main():
     try:
         demo = Demo(args, work)
         demo.run()
-    except (Failed, ServerError) as failure:
+    except (Failed, ServerError, ArbiterError) as failure:
         problem = str(failure)
     except KeyboardInterrupt:
         problem = "interrupted"

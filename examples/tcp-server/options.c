@@ -28,12 +28,14 @@ enum {
 	OPT_BUSY,
 	OPT_IOMMU,
 	OPT_INCOMING,
+	OPT_ARBITER,
 	OPT_NAME
 };
 
 static const struct argp_option table[] = {
 	{ "name", OPT_NAME, "NAME", 0, "name of this server (tcp-server)", 0 },
 	{ "incoming", OPT_INCOMING, "URI", 0, "wait for a running server's state", 0 },
+	{ "arbiter", OPT_ARBITER, "SPEC", 0, "who decides who owns: lock:PATH, etcd:URL", 0 },
 	{ "control", OPT_CONTROL, "PATH", 0, "control socket (/run/wherry/NAME.sock)", 0 },
 	{ "ip", OPT_IP, "ADDR/BITS", 0, "address to serve on; an incoming server gets it", 0 },
 	{ "gw", OPT_GW, "ADDR", 0, "gateway", 0 },
@@ -102,6 +104,7 @@ parse_string(int key, const char *arg, struct options *o)
 		: key == OPT_INCOMING        ? &o->incoming
 		: key == OPT_CONTROL         ? &o->control
 		: key == OPT_IOMMU           ? &o->iommu
+		: key == OPT_ARBITER         ? &o->arbiter
 					     : &o->content;
 	*where = arg;
 }
@@ -128,6 +131,7 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	switch (key) {
 	case OPT_NAME:
 	case OPT_INCOMING:
+	case OPT_ARBITER:
 	case OPT_CONTROL:
 	case OPT_IOMMU:
 	case OPT_CONTENT:

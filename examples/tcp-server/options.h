@@ -10,6 +10,7 @@
 struct options {
 	const char *name;      /* of the application, for the control socket */
 	const char *incoming;  /* URI to wait on, or NULL */
+	const char *arbiter;   /* its spec, or NULL */
 	const char *control;   /* path of the control socket, or NULL */
 	const char *iommu;     /* domain spec, or NULL */
 	const char *content;   /* directory, or NULL */

@@ -138,6 +138,7 @@ create_app(struct server *s)
 		.name = o->name,
 		.control = o->control,
 		.incoming = o->incoming,
+		.arbiter = o->arbiter,
 		.iommu = o->iommu,
 		.pollers = 1,
 		.ops = { .verify = verify, .rebind = rebind, .parked = parked, .ctx = s },

@@ -45,6 +45,7 @@ create_agent(struct wherry_app *app)
 		.name = app->name,
 		.control = app->opts->control,
 		.incoming = app->opts->incoming,
+		.arbiter = app->opts->arbiter,
 		.tracker = app->tracker,
 		.ops = &ops,
 	};

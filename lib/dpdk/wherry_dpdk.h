@@ -78,11 +78,12 @@ struct wherry_app_ops {
 
 /** How an application takes part. */
 struct wherry_app_opts {
-	const char *name;           /**< of the application; see wherry_agent_opts */
-	const char *control;        /**< control socket, NULL: by name */
-	const char *incoming;       /**< URI to listen on; NULL: serve at once */
-	const char *iommu;          /**< domain spec; NULL: the domain that is there, else "soft" */
-	unsigned int pollers;       /**< cores that call wherry_app_poll(), exactly; 0: 1 */
+	const char *name;     /**< of the application; see wherry_agent_opts */
+	const char *control;  /**< control socket, NULL: by name */
+	const char *incoming; /**< URI to listen on; NULL: serve at once */
+	const char *arbiter;  /**< who decides who owns, see wherry_agent_opts; NULL: nobody */
+	const char *iommu;    /**< domain spec; NULL: the domain that is there, else "soft" */
+	unsigned int pollers; /**< cores that call wherry_app_poll(), exactly; 0: 1 */
 	enum wherry_cpu_source cpu; /**< how CPU writes are known */
 	unsigned int harvest_ms;    /**< harvest this often even without a migration; 0: no */
 	struct wherry_app_ops ops;  /**< copied */

@@ -11,6 +11,7 @@
 
 #include "agent_priv.h"
 #include "hello_priv.h"
+#include "owner_priv.h"
 #include "socket_priv.h"
 
 #define DEFAULT_CHANNELS 4 /* at most */
@@ -124,6 +125,7 @@ free_agent(struct wherry_agent *agent)
 	pthread_cond_destroy(&agent->changed);
 	wherry_mutex_fini(&agent->tracker_lock);
 	wherry_mutex_fini(&agent->lock);
+	wherry_arbiter_close(agent->arbiter);
 	free(agent->name);
 	free(agent->control_path);
 	free(agent->incoming);
@@ -145,6 +147,8 @@ wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **
 	wherry_mutex_init(&agent->tracker_lock);
 	pthread_cond_init(&agent->changed, NULL);
 	rc = copy_opts(agent, opts);
+	if (rc == 0)
+		rc = mig_owner_init(agent, opts->arbiter);
 	if (rc != 0)
 		goto free_agent;
 	rc = open_eventfds(agent);
@@ -205,10 +209,23 @@ worker_main(void *arg)
 	while ((job = next_job(agent)) != MIG_JOB_NONE) {
 		if (job == MIG_JOB_SOURCE)
 			mig_source_run(agent);
-		else
+		else if (job == MIG_JOB_DEST)
 			mig_dest_run(agent);
+		else
+			mig_resolve_run(agent);
 	}
 	return NULL;
+}
+
+static int
+claim(struct wherry_agent *agent)
+{
+	struct mig_reason reason;
+	int rc = agent->incoming == NULL ? mig_owner_claim(agent, &reason) : 0;
+
+	if (rc != 0)
+		LOG_ERR("%s", reason.text);
+	return rc;
 }
 
 int
@@ -218,6 +235,9 @@ wherry_agent_start(struct wherry_agent *agent)
 
 	if (agent->started)
 		return -EALREADY;
+	rc = claim(agent);
+	if (rc != 0)
+		return rc;
 	rc = mig_control_start(agent->control);
 	if (rc != 0)
 		return rc;
@@ -284,6 +304,7 @@ begin_locked(struct wherry_agent *agent) WHERRY_REQUIRES(&agent->lock)
 	agent->migrations++;
 	agent->begun = mig_now();
 	agent->status = (struct wherry_status){ .state = WHERRY_STATE_SETUP };
+	agent->knows = MIG_OWNED;
 	agent->job = MIG_JOB_SOURCE;
 	return 0;
 }
@@ -336,6 +357,41 @@ wherry_agent_cancel(struct wherry_agent *agent)
 	return rc;
 }
 
+static int
+resolve_locked(struct wherry_agent *agent, bool serve) WHERRY_REQUIRES(&agent->lock)
+{
+	if (agent->arbiter != NULL)
+		return -EPERM;
+	if (agent->status.state != WHERRY_STATE_UNKNOWN || agent->job != MIG_JOB_NONE)
+		return -EALREADY;
+	agent->knows = serve ? MIG_OWNED : MIG_GIVEN;
+	agent->job = MIG_JOB_RESOLVE;
+	agent->ended = false;
+	pthread_cond_broadcast(&agent->changed);
+	return 0;
+}
+
+int
+wherry_agent_resolve(struct wherry_agent *agent, bool serve)
+{
+	int rc;
+
+	wherry_mutex_lock(&agent->lock);
+	rc = resolve_locked(agent, serve);
+	wherry_mutex_unlock(&agent->lock);
+	return rc;
+}
+
+/* Whatever waits, waits no longer: even an arbiter that does not answer. */
+static void
+wake_for_good(struct wherry_agent *agent)
+{
+	uint64_t one = 1;
+
+	if (write(agent->cancel_fd, &one, sizeof(one)) < 0)
+		LOG_DEBUG("it is awake");
+}
+
 void
 wherry_agent_destroy(struct wherry_agent *agent)
 {
@@ -344,6 +400,7 @@ wherry_agent_destroy(struct wherry_agent *agent)
 	wherry_mutex_lock(&agent->lock);
 	agent->quit = true;
 	cancel_locked(agent);
+	wake_for_good(agent);
 	pthread_cond_broadcast(&agent->changed);
 	wherry_mutex_unlock(&agent->lock);
 	if (agent->started)

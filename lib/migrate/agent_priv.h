@@ -18,13 +18,14 @@
 #include "reason_priv.h"
 #include "states_priv.h"
 #include "uri_priv.h"
+#include "wherry_arbiter.h"
 #include "wherry_migrate.h"
 
 #define MIG_ROUNDS_MAX 1000u
 #define MIG_SECTIONS_MAX 32u
 #define MIG_SECTION_BYTES ((size_t)64 * 1024) /* the most a section may be */
 
-enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST };
+enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST, MIG_JOB_RESOLVE };
 
 struct mig_control;
 
@@ -35,6 +36,8 @@ struct wherry_agent {
 	char *incoming; /* NULL: serving */
 	struct wherry_tracker *tracker;
 	struct wherry_agent_ops ops;
+	struct wherry_arbiter *arbiter; /* NULL: none; used by the worker */
+	char id[WHERRY_OWNER_MAX];      /* of this process at the arbiter */
 	struct wherry_section sections[MIG_SECTIONS_MAX];
 	unsigned int n_sections;
 	int listen_fd; /* of incoming; -1: none, or its peer has come */
@@ -97,6 +100,8 @@ void mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages);
 /* How far the round under way is. */
 void mig_agent_set_progress(
 	struct wherry_agent *agent, uint64_t done_pages, uint64_t total_pages, uint64_t bytes_sent);
+/* So long the arbiter took to move ownership, or to tell who has it. */
+void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
 /* So much memory is under watch. */
 void mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes);
 /* A peer has come, no other is wanted. */
@@ -114,6 +119,8 @@ void mig_agent_tracker_put(struct wherry_agent *agent);
 /* The worker's two jobs, from their first state to their last. */
 void mig_source_run(struct wherry_agent *agent);
 void mig_dest_run(struct wherry_agent *agent);
+/* An operator has said who owns: knows is set, the state follows. */
+void mig_resolve_run(struct wherry_agent *agent);
 
 /* control.c */
 int mig_control_create(

@@ -147,6 +147,26 @@ do_watch(struct mig_control *control, struct mig_client *c, json_t *request)
 	mig_client_follow(control, c, false);
 }
 
+static void
+do_resolve(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	static const char *const names[] = { "cmd", "serve", NULL };
+	const json_t *serve = json_object_get(request, "serve");
+	int rc;
+
+	if (!only_has(request, names) || !json_is_boolean(serve)) {
+		answer_error(c, -EINVAL, "resolve takes serve, true or false");
+		return;
+	}
+	rc = wherry_agent_resolve(control->agent, json_is_true(serve));
+	if (rc == 0)
+		answer_ok(c);
+	else if (rc == -EPERM)
+		answer_error(c, rc, "this application has an arbiter, and that decides");
+	else
+		answer_error(c, rc, "there is nothing to resolve: its state is not \"unknown\"");
+}
+
 void
 mig_request(struct mig_control *control, struct mig_client *c, const char *line, size_t len)
 {
@@ -163,7 +183,9 @@ mig_request(struct mig_control *control, struct mig_client *c, const char *line,
 		do_cancel(control, c);
 	else if (strcmp(cmd, "watch") == 0)
 		do_watch(control, c, request);
+	else if (strcmp(cmd, "resolve") == 0)
+		do_resolve(control, c, request);
 	else
-		answer_error(c, -EINVAL, "cmd is one of status, migrate, cancel, watch");
+		answer_error(c, -EINVAL, "cmd is one of status, migrate, cancel, watch, resolve");
 	json_decref(request);
 }

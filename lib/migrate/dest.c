@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dest_priv.h"
+#include "owner_priv.h"
 #include "sections_priv.h"
 #include "socket_priv.h"
 
@@ -110,6 +111,8 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 	if (rc == 0 && !d->peer.has_key)
 		rc = mig_fail(&d->reason, -EPROTO, "the source sent no key for the digest");
 	if (rc == 0)
+		rc = mig_owner_compare(d->agent, &d->peer, &d->reason);
+	if (rc == 0)
 		rc = mig_sections_compare(d->agent, hello, &d->reason);
 	if (rc == 0)
 		rc = mig_sections_check(d->agent, hello, &d->reason);
@@ -138,12 +141,10 @@ open_lanes(struct mig_dest *d)
 	return rc;
 }
 
-/* All is there and proved: say so, and wait for the word. */
+/* All is there and proved: look whether it can be taken over. */
 static int
 get_ready(struct mig_dest *d)
 {
-	uint8_t rec[WHERRY_STREAM_HEADER + 64];
-	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
 	const struct wherry_agent_ops *ops = &d->agent->ops;
 	int rc = wherry_fault("dest.verify") ? -EIO
 		: ops->verify != NULL        ? ops->verify(ops->ctx)
@@ -159,11 +160,51 @@ get_ready(struct mig_dest *d)
 	if (rc != 0)
 		return mig_fail(&d->reason, rc, "cancelled");
 	mig_channel_ignore_cancel(d->ch);
+	return 0;
+}
+
+static int
+send_ready(struct mig_dest *d)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 64];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
+	int rc;
+
 	wherry_table_put_u64(&t, WHERRY_READY_VERIFY_NS, d->verify_ns);
 	rc = mig_channel_send(d->ch, WHERRY_REC_READY, t.buf, t.len);
-	if (rc == 0)
-		rc = mig_channel_expect(d->ch, WHERRY_REC_COMMIT, NULL);
 	return rc == 0 ? 0 : mig_dest_channel_failed(d, rc);
+}
+
+static int
+await_commit(struct mig_dest *d)
+{
+	int rc = send_ready(d);
+
+	if (rc == 0) {
+		rc = mig_channel_expect(d->ch, WHERRY_REC_COMMIT, NULL);
+		if (rc != 0)
+			mig_dest_channel_failed(d, rc);
+	}
+	return rc;
+}
+
+/* The compare-and-swap is COMMIT. That the source is gone is no reason not to: then nobody would run. */
+static int
+become_owner(struct mig_dest *d)
+{
+	struct wherry_owner now;
+	int rc = send_ready(d);
+
+	if (rc != 0)
+		LOG_WARN("%s; the arbiter decides", d->reason.text);
+	rc = mig_owner_settle(d->agent, &d->peer.owner, &now, 0);
+	if (rc != 0)
+		return mig_fail(&d->reason, rc, "ended before the arbiter had said who owns");
+	if (!mig_owner_is(d->agent, &now))
+		return mig_fail(&d->reason, -ECANCELED,
+			"the arbiter says that %.150s owns the state: the source took it back",
+			now.id);
+	return 0;
 }
 
 static void
@@ -183,6 +224,7 @@ take_over(struct mig_dest *d)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 64];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
+	struct wherry_status st;
 	uint64_t first_burst = 0;
 	int rc;
 
@@ -199,6 +241,8 @@ take_over(struct mig_dest *d)
 		first_burst = mig_now();
 	reckon_blackout(d, first_burst);
 	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
+	wherry_agent_get_status(d->agent, &st);
+	wherry_table_put_u64(&t, WHERRY_RUNNING_ARBITER_NS, st.arbiter_ns);
 	if (mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
 		LOG_WARN(
 			"running, but the source could not be told: %s", mig_channel_reason(d->ch));
@@ -225,6 +269,8 @@ run(struct mig_dest *d)
 		rc = mig_dest_receive(d);
 	if (rc == 0)
 		rc = get_ready(d);
+	if (rc == 0)
+		rc = d->agent->arbiter != NULL ? become_owner(d) : await_commit(d);
 	return rc == 0 ? take_over(d) : rc;
 }
 

@@ -66,6 +66,11 @@ mig_hello_put(
 		wherry_table_put_bytes(
 			t, WHERRY_HELLO_SESSION, hello->session, sizeof(hello->session));
 	}
+	if (hello->arbiter[0] != '\0') {
+		wherry_table_put_text(t, WHERRY_HELLO_ARBITER, hello->arbiter);
+		wherry_table_put_text(t, WHERRY_HELLO_OWNER, hello->owner.id);
+		wherry_table_put_u64(t, WHERRY_HELLO_EPOCH, hello->owner.epoch);
+	}
 	for (uint32_t i = 0; i < regions->n; i++)
 		put_region(t, &regions->list[i]);
 }
@@ -104,6 +109,11 @@ read_hello(const struct wherry_record *rec, struct mig_hello *peer)
 		memcpy(peer->key, key.bytes, key.len);
 		peer->has_key = true;
 	}
+	wherry_field_text(
+		rec->payload, rec->len, WHERRY_HELLO_ARBITER, peer->arbiter, sizeof(peer->arbiter));
+	wherry_field_text(
+		rec->payload, rec->len, WHERRY_HELLO_OWNER, peer->owner.id, sizeof(peer->owner.id));
+	peer->owner.epoch = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_EPOCH, 0);
 	peer->verify = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_VERIFY, 0) != 0;
 	read_channels(rec, peer);
 	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TIMEOUT_MS, 0);

@@ -136,6 +136,14 @@ mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes)
 }
 
 void
+mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.arbiter_ns = ns;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
 mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages)
 {
 	wherry_mutex_lock(&agent->lock);

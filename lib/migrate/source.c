@@ -2,16 +2,19 @@
 /*
  * The source: phases in order, each with the state it stands for. Until COMMIT has been
  * handed to the network a failure goes back to SERVING and undoes quiesce; after that it
- * ends in UNKNOWN, and nothing is undone.
+ * ends in UNKNOWN, and nothing is undone. With an arbiter the digest takes COMMIT's place,
+ * and a failure after it asks the arbiter who owns.
  */
 #define LOG_PREFIX "migrate/source"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "owner_priv.h"
 #include "sections_priv.h"
 #include "socket_priv.h"
 #include "source_priv.h"
@@ -87,6 +90,18 @@ prepare(struct mig_source *s)
 			(ssize_t)sizeof(s->self.session))
 		return mig_fail(&s->reason, -EIO, "the kernel gives no random numbers");
 	return 0;
+}
+
+/* Only who owns may give away, and the destination has to know in which epoch. */
+static int
+ask_arbiter(struct mig_source *s)
+{
+	struct wherry_agent *agent = s->agent;
+
+	if (agent->arbiter != NULL)
+		snprintf(s->self.arbiter, sizeof(s->self.arbiter), "%s",
+			wherry_arbiter_name(agent->arbiter));
+	return mig_owner_check(agent, &s->self.owner, &s->reason);
 }
 
 static void
@@ -280,7 +295,7 @@ verify(struct mig_source *s, struct mig_digest *d)
 }
 
 static int
-send_digest(struct mig_source *s, const struct mig_digest *memory)
+send_digest(struct mig_source *s)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 256];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
@@ -293,30 +308,36 @@ send_digest(struct mig_source *s, const struct mig_digest *memory)
 	wherry_table_put_u64(&t, WHERRY_DIGEST_PAGES, sent.pages);
 	wherry_table_put_u64(&t, WHERRY_DIGEST_LAST_BURST, s->last_burst);
 	if (s->params.verify) {
-		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_LOW, memory->low);
-		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_HIGH, memory->high);
+		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_LOW, s->memory.low);
+		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_HIGH, s->memory.high);
 		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_NS, s->verify_ns);
 	}
 	rc = mig_channel_send(s->ch, WHERRY_REC_DIGEST, t.buf, t.len);
 	return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
 }
 
-/* The application is stopped: what is left, and the proof of it. */
+/* The application is stopped: what is left. */
 static int
 finish(struct mig_source *s)
 {
-	struct mig_digest memory;
-	struct wherry_record ready;
-	uint64_t ns;
 	int rc = mig_source_final_round(s);
 
 	if (rc == 0)
 		rc = mig_sections_send(s->agent, s->ch, &s->reason);
-	mig_digest_init(&memory, s->self.key);
+	mig_digest_init(&s->memory, s->self.key);
 	if (rc == 0 && s->params.verify)
-		rc = verify(s, &memory);
-	if (rc == 0)
-		rc = send_digest(s, &memory);
+		rc = verify(s, &s->memory);
+	return rc;
+}
+
+/* The proof of it, and the destination's word that it agrees. */
+static int
+prove(struct mig_source *s)
+{
+	struct wherry_record ready;
+	uint64_t ns;
+	int rc = send_digest(s);
+
 	if (rc != 0)
 		return rc;
 	rc = mig_channel_expect(s->ch, WHERRY_REC_READY, &ready);
@@ -347,16 +368,58 @@ reckon_blackout(struct mig_source *s, const struct wherry_record *running)
 	s->blackout -= s->verify_ns < s->blackout ? s->verify_ns : s->blackout - 1;
 }
 
-/* From here on nobody can cancel. A COMMIT that the network did not take was not sent. */
+/* From here on nobody can cancel. */
 static int
-switch_over(struct mig_source *s)
+close_gate(struct mig_source *s)
 {
-	struct wherry_record running;
 	int rc = mig_agent_close_gate(s->agent);
 
 	if (rc != 0)
 		return mig_fail(&s->reason, rc, "cancelled");
 	mig_channel_ignore_cancel(s->ch);
+	return 0;
+}
+
+static int
+await_running(struct mig_source *s)
+{
+	struct wherry_record running;
+	int rc = mig_channel_expect(s->ch, WHERRY_REC_RUNNING, &running);
+
+	if (rc != 0)
+		return mig_source_channel_failed(s, rc);
+	mig_agent_know(s->agent, MIG_GIVEN);
+	mig_agent_set_arbiter_ns(s->agent,
+		wherry_field_u64(running.payload, running.len, WHERRY_RUNNING_ARBITER_NS, 0));
+	reckon_blackout(s, &running);
+	return 0;
+}
+
+/* Whoever has the digest may become owner: from here on only the arbiter knows who is. */
+static int
+switch_over_by_arbiter(struct mig_source *s)
+{
+	int rc = close_gate(s);
+
+	if (rc != 0)
+		return rc;
+	mig_agent_know(s->agent, MIG_ALWAYS);
+	rc = move(s, WHERRY_STATE_SWITCHOVER);
+	if (rc == 0)
+		rc = prove(s);
+	return rc == 0 ? await_running(s) : rc;
+}
+
+/* A COMMIT that the network did not take was not sent. */
+static int
+switch_over(struct mig_source *s)
+{
+	int rc = prove(s);
+
+	if (rc == 0)
+		rc = close_gate(s);
+	if (rc != 0)
+		return rc;
 	s->committed = true;
 	rc = mig_channel_send_empty(s->ch, WHERRY_REC_COMMIT);
 	if (rc != 0)
@@ -365,13 +428,7 @@ switch_over(struct mig_source *s)
 	rc = move(s, WHERRY_STATE_SWITCHOVER);
 	if (s->params.timeout_ms < RUNNING_MS)
 		mig_channel_set_timeout(s->ch, RUNNING_MS);
-	if (rc == 0)
-		rc = mig_channel_expect(s->ch, WHERRY_REC_RUNNING, &running);
-	if (rc != 0)
-		return mig_source_channel_failed(s, rc);
-	mig_agent_know(s->agent, MIG_GIVEN);
-	reckon_blackout(s, &running);
-	return 0;
+	return rc == 0 ? await_running(s) : rc;
 }
 
 static int
@@ -379,6 +436,8 @@ run(struct mig_source *s, const struct mig_uri *uri)
 {
 	int rc = prepare(s);
 
+	if (rc == 0)
+		rc = ask_arbiter(s);
 	if (rc == 0)
 		rc = open_channel(s, uri);
 	if (rc == 0)
@@ -399,7 +458,44 @@ run(struct mig_source *s, const struct mig_uri *uri)
 		rc = move(s, WHERRY_STATE_FINAL);
 	if (rc == 0)
 		rc = finish(s);
-	return rc == 0 ? switch_over(s) : rc;
+	if (rc != 0)
+		return rc;
+	return s->agent->arbiter != NULL ? switch_over_by_arbiter(s) : switch_over(s);
+}
+
+/* Until the arbiter says who owns, this process is nobody. */
+static int
+settle(struct mig_source *s, struct wherry_owner *ret_now)
+{
+	int rc = mig_owner_settle(s->agent, &s->self.owner, ret_now, 1);
+
+	if (rc == 0)
+		return 0;
+	LOG_WARN("%s; the arbiter does not say who owns: asking on", s->reason.text);
+	if (move(s, WHERRY_STATE_UNKNOWN) != 0)
+		return -ECANCELED;
+	return mig_owner_settle(s->agent, &s->self.owner, ret_now, 0);
+}
+
+/*
+ * No RUNNING after the digest: take ownership back in a new epoch, or learn that the
+ * destination has it, and that all is well. rc is why RUNNING did not come.
+ */
+static int
+take_back(struct mig_source *s, int rc)
+{
+	struct wherry_owner now;
+
+	if (s->agent->arbiter == NULL || mig_agent_on_failure(s->agent) != WHERRY_STATE_UNKNOWN ||
+		settle(s, &now) != 0)
+		return rc;
+	if (mig_owner_is(s->agent, &now)) {
+		mig_agent_know(s->agent, MIG_OWNED);
+		return rc;
+	}
+	mig_agent_know(s->agent, MIG_GIVEN);
+	LOG_WARN("%s; the arbiter says that %s owns", s->reason.text, now.id);
+	return 0;
 }
 
 /* COMMIT is out: who runs is not known here, and nothing may be undone. */
@@ -408,6 +504,8 @@ say_unknown(struct mig_source *s)
 {
 	struct mig_reason why = s->reason;
 
+	if (s->agent->arbiter != NULL)
+		return;
 	mig_fail(&s->reason, 0,
 		"COMMIT was sent and no answer came; the destination may be running, this process will not run again by itself: %.120s",
 		why.text);
@@ -457,6 +555,8 @@ mig_source_run(struct wherry_agent *agent)
 	uri = agent->uri;
 	wherry_mutex_unlock(&agent->lock);
 	rc = run(&s, &uri);
+	if (rc != 0)
+		rc = take_back(&s, rc);
 	if (rc != 0)
 		undo(&s, rc);
 	fini(&s);

@@ -23,6 +23,7 @@ struct mig_source {
 	struct wherry_bitmap **worthless;  /* likewise, NULL without verify */
 	const struct mig_region **numbers; /* regions by their number: the list's order */
 	struct mig_hello self, peer;
+	struct mig_digest memory; /* of all of it, if verified */
 	bool tracking, quiesced;
 	bool committed;      /* COMMIT was handed over, or may have been */
 	uint64_t last_burst; /* ns */

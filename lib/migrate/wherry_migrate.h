@@ -16,7 +16,9 @@ WHERRY_BEGIN_DECLS
  *
  * Failure before COMMIT: the source goes on as if nothing had happened, and the
  * destination discards what it has and says why. A source that has sent COMMIT never
- * runs again by itself.
+ * runs again by itself. With an arbiter (wherry_arbiter.h) its compare-and-swap is COMMIT,
+ * the destination's; a source that hears nothing asks the arbiter who owns, and goes on
+ * only if it does itself. doc/switchover.rst tells the whole story.
  *
  * URIs:    "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH".
  * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
@@ -84,6 +86,7 @@ struct wherry_agent_opts {
 	const char *incoming; /**< URI to listen on: a destination; NULL: serving */
 	struct wherry_tracker *tracker;     /**< its watches are what is sent; outlives the agent */
 	const struct wherry_agent_ops *ops; /**< copied */
+	const char *arbiter; /**< who decides who owns (wherry_arbiter.h); NULL: COMMIT does */
 };
 
 /**
@@ -101,7 +104,10 @@ void wherry_agent_destroy(struct wherry_agent *agent);
 /** Send @p section along; copied, its name and ctx stay the caller's. Before start. -EEXIST: name taken. */
 int wherry_agent_add_section(struct wherry_agent *agent, const struct wherry_section *section)
 	WHERRY_MUST_CHECK;
-/** Start answering, and listening if incoming. */
+/**
+ * Start answering, and listening if incoming. A process that is to serve and has an arbiter
+ * becomes owner there first: -EPERM: another is; other errors: it does not answer (logged).
+ */
 int wherry_agent_start(struct wherry_agent *agent) WHERRY_MUST_CHECK;
 /** Destination: wait until it owns the state (0) or gave up (-ECONNRESET, -EPROTO, -ECANCELED, ...). */
 int wherry_agent_wait(struct wherry_agent *agent) WHERRY_MUST_CHECK;
@@ -145,6 +151,8 @@ struct wherry_status {
 	uint64_t filtered_pages;   /**< never sent because worthless */
 	uint64_t blackout_ns;      /**< last burst there to first burst here; 0: not yet */
 	uint64_t total_ns;         /**< since migrate was called */
+	uint64_t
+		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
 };
 
 /**
@@ -158,6 +166,12 @@ int wherry_agent_migrate(struct wherry_agent *agent, const char *uri,
 	const struct wherry_migrate_params *params) WHERRY_MUST_CHECK;
 /** Give the migration up, before COMMIT. -EALREADY: too late, or none under way. */
 int wherry_agent_cancel(struct wherry_agent *agent);
+/**
+ * An operator has found out who runs: @p serve: this process is to, for no other does;
+ * otherwise another does. For a source in the state "unknown" that has no arbiter.
+ * -EALREADY: it is not; -EPERM: the arbiter decides.
+ */
+int wherry_agent_resolve(struct wherry_agent *agent, bool serve);
 /** Fill @p ret_status. */
 void wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_status);
 

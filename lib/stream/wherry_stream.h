@@ -109,6 +109,9 @@ enum wherry_field_id {
 	WHERRY_HELLO_TIMEOUT_MS, /**< u64, source: longest silence */
 	WHERRY_HELLO_REGION,     /**< table, any number: WHERRY_REGION_... */
 	WHERRY_HELLO_SECTION,    /**< table, any number: WHERRY_SECTION_... */
+	WHERRY_HELLO_ARBITER,    /**< text, source: what names its record */
+	WHERRY_HELLO_OWNER,      /**< text, source: who owns, as the arbiter says */
+	WHERRY_HELLO_EPOCH,      /**< u64, source: in which epoch */
 
 	WHERRY_HELLO_CHANNELS = 32, /**< u64, source: connections it will open, this included */
 	WHERRY_HELLO_SESSION,       /**< bytes, source: what the others are known by */
@@ -145,6 +148,7 @@ enum wherry_field_id {
 	WHERRY_READY_VERIFY_NS = 1, /**< u64: how long hashing took */
 
 	WHERRY_RUNNING_FIRST_BURST = 1, /**< u64: ns, the destination's CLOCK_MONOTONIC */
+	WHERRY_RUNNING_ARBITER_NS,      /**< u64: until the arbiter had moved ownership */
 
 	WHERRY_JOIN_SESSION = 1, /**< bytes: as in hello */
 	WHERRY_JOIN_CHANNEL,     /**< u64: which one, from 1 */

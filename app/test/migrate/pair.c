@@ -89,6 +89,12 @@ drop_watches(struct pair *pair)
 	wherry_tracker_destroy(pair->tracker);
 }
 
+const char *
+pair_arbiter(const struct pair *pair)
+{
+	return pair->opts.arbiter != NULL ? pair->arbiter : NULL;
+}
+
 /* ---- the destination: runs in the child ---- */
 
 static int
@@ -177,7 +183,8 @@ dest_create(struct pair *pair)
 		.control = control,
 		.incoming = pair->dest_uri,
 		.tracker = pair->tracker,
-		.ops = &ops };
+		.ops = &ops,
+		.arbiter = pair_arbiter(pair) };
 	int rc;
 
 	snprintf(control, sizeof(control), "%s.dest", pair->control);
@@ -310,7 +317,9 @@ source_create(struct pair *pair)
 	struct wherry_section section = {
 		.name = "port0", .version = 1, .save = section_save, .ctx = pair
 	};
-	struct wherry_agent_opts opts = { .name = "test", .control = pair->control, .ops = &ops };
+	struct wherry_agent_opts opts = {
+		.name = "test", .control = pair->control, .ops = &ops, .arbiter = pair_arbiter(pair)
+	};
 
 	CHECK_EQ(make_watches(pair, NULL, 0), 0);
 	opts.tracker = pair->tracker;
@@ -347,6 +356,10 @@ name_everything(struct pair *pair)
 		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "tcp:127.0.0.1:%u", free_port());
 	else
 		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "unix:%s.dest", base);
+	if (pair->opts.arbiter != NULL && strcmp(pair->opts.arbiter, "lock") != 0)
+		snprintf(pair->arbiter, sizeof(pair->arbiter), "%s", pair->opts.arbiter);
+	else
+		snprintf(pair->arbiter, sizeof(pair->arbiter), "lock:%s.owner", base);
 	memcpy(pair->uri, pair->dest_uri, sizeof(pair->uri));
 	if (pair->opts.plan.kind != PROXY_NONE)
 		snprintf(pair->uri, sizeof(pair->uri), "unix:%s.proxy", base);
@@ -427,7 +440,7 @@ pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_
 	for (;;) {
 		wherry_agent_get_status(pair->agent, ret_status);
 		if (ret_status->state == state || ret_status->state == WHERRY_STATE_RELEASED ||
-			ret_status->state == WHERRY_STATE_UNKNOWN ||
+			(ret_status->state == WHERRY_STATE_UNKNOWN && pair->opts.arbiter == NULL) ||
 			ret_status->state == WHERRY_STATE_SERVING)
 			break;
 		CHECK(now_ns() < end);
@@ -557,5 +570,7 @@ pair_destroy(struct pair *pair)
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		munmap(pair->mem[i], pair->len[i]);
 	munmap(pair->shared, sizeof(*pair->shared));
+	if (pair->opts.arbiter != NULL)
+		unlink(pair->arbiter + strlen("lock:"));
 	free(pair);
 }

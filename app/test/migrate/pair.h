@@ -41,7 +41,8 @@ struct pair_opts {
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
-	bool no_dest; /* nobody listens */
+	bool no_dest;        /* nobody listens */
+	const char *arbiter; /* spec of the arbiter of both, "lock": one is made; NULL: none */
 };
 
 /* What the child has come to know; the parent reads it when the child is gone. */
@@ -61,7 +62,7 @@ struct pair {
 	uint8_t *mem[PAIR_REGIONS];
 	size_t len[PAIR_REGIONS];
 	struct pair_shared *shared;
-	char dest_uri[128], uri[128], control[128];
+	char dest_uri[128], uri[128], control[128], arbiter[160];
 	pid_t child;
 	int status; /* of the child; -1: it has not been waited for */
 	struct proxy *proxy;
@@ -88,6 +89,8 @@ void pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,
 void pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status);
 /* Fork a destination, another one if there was one: pair_opts.no_dest leaves it to the test. */
 void pair_start_dest(struct pair *pair);
+/* The spec of the arbiter, or NULL. */
+const char *pair_arbiter(const struct pair *pair);
 /* An op that nobody should call: -EPERM. */
 int pair_refuse(void *ctx, uint64_t *ret_ns);
 /* Until the child is gone; it must have done what it was told. */

@@ -83,6 +83,8 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 			bytes[test_random() % len] ^= 0x10;
 		else if (p->plan.kind == PROXY_FORMAT)
 			change_format(bytes, rec);
+		else if (p->plan.kind == PROXY_CALL)
+			p->plan.call(p->plan.ctx);
 		else
 			len = p->plan.kind == PROXY_CUT ? len / 2 : 0;
 	}

@@ -19,13 +19,16 @@ enum proxy_kind {
 	PROXY_CUT,     /* pass half of it on, then close */
 	PROXY_SWALLOW, /* leave it out */
 	PROXY_FORMAT,  /* hello: make it one of the next format */
+	PROXY_CALL,    /* call the test, then pass it on */
 };
 
 struct proxy_plan {
 	enum proxy_kind kind;
-	bool back;         /* from destination to source */
-	unsigned int type; /* enum wherry_record_type; 0: any */
-	unsigned int nth;  /* from 0 */
+	bool back;               /* from destination to source */
+	unsigned int type;       /* enum wherry_record_type; 0: any */
+	unsigned int nth;        /* from 0 */
+	void (*call)(void *ctx); /* on the proxy's thread */
+	void *ctx;
 };
 
 struct proxy;

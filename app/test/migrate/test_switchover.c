@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who owns, with an arbiter. What must hold whatever is lost, cut, killed or stopped:
+ * never both, and one of them if the source survives. What the arbiter has written is
+ * what the processes do.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "etcd.h"
+#include "pair.h"
+#include "test.h"
+#include "wherry_arbiter.h"
+#include "wherry_stream.h"
+
+#define SMALL ((size_t)64 * PAIR_PAGE)
+
+static const char *const kinds[] = { "lock", "etcd", NULL };
+static const unsigned int forward[] = { WHERRY_REC_HELLO, WHERRY_REC_PAGES, WHERRY_REC_ROUND,
+	WHERRY_REC_SECTION, WHERRY_REC_DIGEST };
+static const unsigned int backward[] = { WHERRY_REC_HELLO, WHERRY_REC_GOT, WHERRY_REC_READY,
+	WHERRY_REC_RUNNING };
+
+/* The record, and whose it is. */
+static bool
+source_owns(const struct pair *pair, uint64_t *ret_epoch)
+{
+	struct wherry_arbiter *arbiter;
+	struct wherry_owner now;
+
+	CHECK_EQ(wherry_arbiter_open(pair->arbiter, &arbiter), 0);
+	CHECK_EQ(wherry_arbiter_read(arbiter, &now), 0);
+	wherry_arbiter_close(arbiter);
+	*ret_epoch = now.epoch;
+	return strcmp(strchr(now.id, ':') + 1, pair->control) == 0;
+}
+
+/* One runs, it is the one that the record names, and the other one knows. */
+static void
+check_one_owner(struct pair *pair, const struct wherry_status *st)
+{
+	uint64_t epoch;
+	bool source = source_owns(pair, &epoch);
+
+	if (st->state == WHERRY_STATE_RELEASED) {
+		CHECK(!source);
+		pair_check_moved(pair, st);
+	} else {
+		CHECK(source);
+		pair_check_stayed(pair, st);
+	}
+}
+
+TEST_EACH(switchover_moves_the_record_with_the_state, kinds, kind)
+{
+	struct etcd_server *etcd = NULL;
+	struct pair_opts opts = { .len = SMALL, .writer = true, .arbiter = "lock" };
+	struct wherry_status st;
+	struct pair *pair;
+	uint64_t epoch;
+
+	if (strcmp(kind, "etcd") == 0) {
+		etcd = etcd_start();
+		if (etcd == NULL)
+			SKIP("no etcd: devtools/packages test installs etcd-server");
+		opts.arbiter = etcd_spec(etcd);
+	}
+	pair = pair_create(&opts);
+	CHECK(source_owns(pair, &epoch));
+	CHECK_EQ(epoch, 1);
+	pair_migrate(pair, NULL, &st);
+	pair_check_moved(pair, &st);
+	CHECK(!source_owns(pair, &epoch));
+	CHECK_EQ(epoch, 2);
+	CHECK(pair->shared->status.arbiter_ns > 0);
+	CHECK(st.blackout_ns > pair->shared->status.arbiter_ns);
+	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, NULL), -EPERM);
+	pair_destroy(pair);
+	if (etcd != NULL)
+		etcd_stop(etcd);
+}
+
+static void
+strike_each(enum proxy_kind kind, bool back, const unsigned int *types, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct wherry_migrate_params params = { .timeout_ms = 3000 };
+		struct pair_opts opts = { .len = SMALL,
+			.writer = true,
+			.arbiter = "lock",
+			.plan = { .kind = kind, .back = back, .type = types[i] } };
+		struct pair *pair = pair_create(&opts);
+		struct wherry_status st;
+
+		if (kind == PROXY_SWALLOW || kind == PROXY_SILENT)
+			params.timeout_ms = 300;
+		pair_migrate(pair, &params, &st);
+		if (!proxy_struck(pair->proxy))
+			FAIL("no %s record came by: %s", wherry_record_name(types[i]), st.reason);
+		check_one_owner(pair, &st);
+		if (types[i] == WHERRY_REC_RUNNING)
+			CHECK_EQ(st.state, WHERRY_STATE_RELEASED);
+		if (types[i] != WHERRY_REC_RUNNING && types[i] != WHERRY_REC_READY)
+			CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+		pair_destroy(pair);
+	}
+}
+
+TEST(switchover_leaves_one_owner_whatever_record_is_lost)
+{
+	static const enum proxy_kind each[] = { PROXY_CLOSE, PROXY_CUT, PROXY_CORRUPT,
+		PROXY_SWALLOW };
+
+	for (size_t i = 0; i < 4; i++) {
+		strike_each(each[i], false, forward, 5);
+		strike_each(each[i], true, backward, 4);
+	}
+	strike_each(PROXY_SILENT, false, forward + 4, 1);
+	strike_each(PROXY_SILENT, true, backward + 2, 2);
+}
+
+static void
+kill_child(void *ctx)
+{
+	struct pair *pair = *(struct pair **)ctx;
+
+	kill(pair->child, SIGKILL);
+}
+
+static void
+stop_child(void *ctx)
+{
+	struct pair *pair = *(struct pair **)ctx;
+
+	kill(pair->child, SIGSTOP);
+}
+
+static void
+wait_killed(struct pair *pair)
+{
+	CHECK_EQ(waitpid(pair->child, &pair->status, 0), pair->child);
+	CHECK(WIFSIGNALED(pair->status));
+	CHECK_EQ(WTERMSIG(pair->status), SIGKILL);
+}
+
+/* A source that survives serves, unless the one that died had become owner before. */
+static void
+kill_at(bool back, unsigned int type)
+{
+	struct pair *pair;
+	struct pair_opts opts = { .len = SMALL,
+		.writer = true,
+		.arbiter = "lock",
+		.plan = { .kind = PROXY_CALL,
+			.back = back,
+			.type = type,
+			.call = kill_child,
+			.ctx = &pair } };
+	struct wherry_status st;
+	uint64_t epoch;
+
+	pair = pair_create(&opts);
+	pair_migrate(pair, NULL, &st);
+	CHECK(proxy_struck(pair->proxy));
+	wait_killed(pair);
+	if (source_owns(pair, &epoch)) {
+		CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+		CHECK_EQ(pair->resumes, pair->quiesces);
+		CHECK_EQ(pair->releases, 0);
+		CHECK_EQ(pair->shared->takeovers, 0);
+	} else {
+		CHECK(type == WHERRY_REC_READY || type == WHERRY_REC_RUNNING);
+		CHECK_EQ(st.state, WHERRY_STATE_RELEASED);
+		CHECK_EQ(pair->resumes, 0);
+	}
+	pair_destroy(pair);
+}
+
+TEST(switchover_survives_kill_9_of_the_destination_at_every_record)
+{
+	for (size_t i = 0; i < 5; i++)
+		kill_at(false, forward[i]);
+	for (size_t i = 0; i < 4; i++)
+		kill_at(true, backward[i]);
+}
+
+/* Stopped for longer than the source waits, then let go: it must find out that it is late. */
+static void
+stop_at(bool back, unsigned int type)
+{
+	struct pair *pair;
+	struct pair_opts opts = { .len = SMALL,
+		.writer = true,
+		.arbiter = "lock",
+		.plan = { .kind = PROXY_CALL,
+			.back = back,
+			.type = type,
+			.call = stop_child,
+			.ctx = &pair } };
+	struct wherry_migrate_params params = { .timeout_ms = 300 };
+	struct wherry_status st;
+
+	pair = pair_create(&opts);
+	pair_migrate(pair, &params, &st);
+	CHECK(proxy_struck(pair->proxy));
+	kill(pair->child, SIGCONT);
+	check_one_owner(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(switchover_survives_a_destination_that_stops_for_longer_than_the_timeout)
+{
+	for (size_t i = 0; i < 5; i++)
+		stop_at(false, forward[i]);
+	for (size_t i = 0; i < 4; i++)
+		stop_at(true, backward[i]);
+}
+
+static void
+kill_etcd(void *ctx)
+{
+	etcd_kill(*(struct etcd_server **)ctx);
+}
+
+/* While nobody can say who owns, nobody runs; when it can be said again, one does. */
+TEST(switchover_waits_for_an_arbiter_that_is_down)
+{
+	struct etcd_server *etcd = etcd_start();
+	struct pair_opts opts = { .len = SMALL,
+		.writer = true,
+		.plan = { .kind = PROXY_CALL,
+			.type = WHERRY_REC_DIGEST,
+			.call = kill_etcd,
+			.ctx = &etcd } };
+	const struct wherry_migrate_params params = { .timeout_ms = 500 };
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	struct wherry_status st;
+	struct pair *pair;
+
+	if (etcd == NULL)
+		SKIP("no etcd: devtools/packages test installs etcd-server");
+	opts.arbiter = etcd_spec(etcd);
+	pair = pair_create(&opts);
+	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, &params), 0);
+	do {
+		nanosleep(&ms, NULL);
+		wherry_agent_get_status(pair->agent, &st);
+	} while (st.state != WHERRY_STATE_UNKNOWN);
+	CHECK_EQ(pair->resumes, 0);
+	CHECK_EQ(pair->shared->takeovers, 0);
+	CHECK_EQ(wherry_agent_cancel(pair->agent), -EALREADY);
+	CHECK_EQ(wherry_agent_resolve(pair->agent, true), -EPERM);
+	etcd_revive(etcd);
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	check_one_owner(pair, &st);
+	pair_destroy(pair);
+	etcd_stop(etcd);
+}
+
+TEST(switchover_mismatch_of_arbiters_is_refused_by_name)
+{
+	struct pair_opts opts = { .len = SMALL, .no_dest = true, .arbiter = "lock" };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	pair->opts.arbiter = NULL; /* the destination gets none */
+	pair_start_dest(pair);
+	pair->opts.arbiter = "lock";
+	pair_migrate(pair, NULL, &st);
+	pair_check_stayed(pair, &st);
+	if (strstr(st.reason, "arbiter: only the source") == NULL)
+		FAIL("%s", st.reason);
+	pair->arbiter[strlen(pair->arbiter) - 1]++; /* and now another */
+	pair_start_dest(pair);
+	unlink(pair->arbiter + strlen("lock:"));
+	pair->arbiter[strlen(pair->arbiter) - 1]--;
+	pair_migrate(pair, NULL, &st);
+	pair_check_stayed(pair, &st);
+	if (strstr(st.reason, "arbiter: the source's is") == NULL)
+		FAIL("%s", st.reason);
+	pair_destroy(pair);
+}
+
+static void
+write_record(const char *path, const char *id, uint64_t epoch)
+{
+	FILE *file = fopen(path, "we");
+
+	CHECK(file != NULL);
+	fprintf(file, "%s %llu\n", id, (unsigned long long)epoch);
+	fclose(file);
+}
+
+/* An operator, or another process, has moved the record: whoever held it finds out. */
+TEST(switchover_source_that_is_no_longer_owner_does_not_begin)
+{
+	struct pair_opts opts = { .len = SMALL, .arbiter = "lock" };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	write_record(pair->arbiter + strlen("lock:"), "elsewhere:/s", 7);
+	pair_migrate(pair, NULL, &st);
+	CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+	if (strstr(st.reason, "elsewhere:/s owns") == NULL)
+		FAIL("%s", st.reason);
+	pair_destroy(pair);
+}
+
+static int
+start_serving(const struct pair *pair, const char *control, struct wherry_agent **ret_agent)
+{
+	const struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse };
+	const struct wherry_agent_opts opts = { .name = "other",
+		.control = control,
+		.tracker = pair->tracker,
+		.ops = &ops,
+		.arbiter = pair->arbiter };
+
+	CHECK_EQ(wherry_agent_create(&opts, ret_agent), 0);
+	return wherry_agent_start(*ret_agent);
+}
+
+TEST(switchover_process_that_is_not_owner_does_not_start)
+{
+	struct pair_opts opts = { .len = SMALL, .no_dest = true, .arbiter = "lock" };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_agent *other;
+	char control[160];
+	uint64_t epoch;
+
+	snprintf(control, sizeof(control), "%s.other", pair->control);
+	CHECK_EQ(start_serving(pair, control, &other), -EPERM);
+	wherry_agent_destroy(other);
+	/* but one that was owner, and died, is: in a new epoch */
+	wherry_agent_destroy(pair->agent);
+	CHECK_EQ(start_serving(pair, pair->control, &pair->agent), 0);
+	CHECK(source_owns(pair, &epoch));
+	CHECK_EQ(epoch, 2);
+	pair_destroy(pair);
+}
+
+/* ---- without an arbiter: an operator decides ---- */
+
+static struct pair *
+lose_commit(struct wherry_status *st)
+{
+	struct pair_opts opts = { .len = SMALL,
+		.writer = true,
+		.plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_COMMIT } };
+	struct pair *pair = pair_create(&opts);
+
+	pair_migrate(pair, NULL, st);
+	CHECK_EQ(st->state, WHERRY_STATE_UNKNOWN);
+	pair_reap(pair);
+	CHECK_EQ(pair->resumes, 0);
+	return pair;
+}
+
+TEST(resolve_lets_a_source_serve_again_when_an_operator_says_so)
+{
+	struct wherry_status st;
+	struct pair *pair = lose_commit(&st);
+
+	CHECK_EQ(wherry_agent_resolve(pair->agent, true), 0);
+	pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	while (st.state == WHERRY_STATE_UNKNOWN)
+		wherry_agent_get_status(pair->agent, &st);
+	CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+	CHECK_EQ(pair->resumes, 1);
+	CHECK_EQ(wherry_agent_resolve(pair->agent, true), -EALREADY);
+	pair_start_dest(pair);
+	snprintf(pair->uri, sizeof(pair->uri), "%s", pair->dest_uri);
+	pair_migrate(pair, NULL, &st);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(resolve_releases_a_source_when_an_operator_says_so)
+{
+	struct wherry_status st;
+	struct pair *pair = lose_commit(&st);
+
+	CHECK_EQ(wherry_agent_resolve(pair->agent, false), 0);
+	do
+		wherry_agent_get_status(pair->agent, &st);
+	while (st.state == WHERRY_STATE_UNKNOWN);
+	CHECK_EQ(st.state, WHERRY_STATE_RELEASED);
+	CHECK_EQ(pair->resumes, 0);
+	CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, NULL), -EPERM);
+	pair_destroy(pair);
+}
