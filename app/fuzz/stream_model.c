@@ -37,6 +37,7 @@ static const char *const forms[] = {
 	[WHERRY_REC_RUNNING] = "Nn",
 	[WHERRY_REC_ABORT] = "NT",
 	[WHERRY_REC_PULSE] = "",
+	[WHERRY_REC_FRAME] = "NNB",
 	[WHERRY_REC_JOIN] = "BN",
 	[WHERRY_REC_FLUSH] = "N",
 };

@@ -141,6 +141,7 @@ create_app(struct server *s)
 		.arbiter = o->arbiter,
 		.iommu = o->iommu,
 		.pollers = 1,
+		.late_frames = true,
 		.ops = { .verify = verify, .rebind = rebind, .parked = parked, .ctx = s },
 	};
 	const struct wherry_section identity = {

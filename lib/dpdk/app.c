@@ -111,9 +111,15 @@ wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_ap
 	rc = park_init(&app->park, pollers);
 	if (rc != 0)
 		goto free_app;
+	if (opts->late_frames)
+		app->late = late_create(&app->park, &app->ports);
+	if (opts->late_frames && app->late == NULL) {
+		rc = -ENOMEM;
+		goto fini_park;
+	}
 	rc = wherry_dpdk_domain_get(opts->iommu, &app->dom);
 	if (rc != 0)
-		goto fini_park;
+		goto destroy_late;
 	rc = app_as_control(app, create_threads);
 	if (rc != 0)
 		goto put_domain;
@@ -123,6 +129,8 @@ wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_ap
 	return 0;
 put_domain:
 	wherry_dpdk_domain_put(app->dom);
+destroy_late:
+	late_destroy(app->late);
 fini_park:
 	park_fini(&app->park);
 free_app:
@@ -141,6 +149,7 @@ wherry_app_destroy(struct wherry_app *app)
 	wherry_agent_destroy(app->agent);
 	adopt_fini(&app->adopt);
 	ports_stop(&app->ports);
+	late_destroy(app->late);
 	app_memory_drop_all(app);
 	wherry_tracker_destroy(app->tracker);
 	wherry_dpdk_domain_put(app->dom);

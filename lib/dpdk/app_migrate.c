@@ -36,10 +36,39 @@ quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 		return rc;
 	if (app->ops.parked != NULL)
 		app->ops.parked(app->ops.ctx);
+	if (app->late != NULL) /* they stop with silence() */
+		return 0;
 	rc = ports_quiesce(&app->ports);
 	if (rc != 0)
 		park_resume(&app->park);
 	return rc;
+}
+
+static int
+next_late(void *ctx, struct wherry_late_frame *ret_frame)
+{
+	struct wherry_app *app = ctx;
+
+	return app->late != NULL ? late_receive(app->late, ret_frame) : 0;
+}
+
+/* A port that does not stop is logged; its buffers are nobody's. */
+static void
+silence(void *ctx)
+{
+	struct wherry_app *app = ctx;
+
+	if (app->late != NULL)
+		(void)ports_quiesce(&app->ports);
+}
+
+static void
+inject(void *ctx, const struct wherry_late_frame *frame)
+{
+	struct wherry_app *app = ctx;
+
+	if (app->late != NULL)
+		late_inject(app->late, frame);
 }
 
 static void
@@ -146,6 +175,8 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 	if (rc != 0)
 		return rc;
 	__atomic_store_n(&app->adopt.discard, false, __ATOMIC_RELEASE); /* pairs with on_burst() */
+	if (app->late != NULL)
+		late_attach(app->late);
 	park_go(&app->park);
 	*ret_first_burst_ns = first_burst(app);
 	start_harvest(app); /* takes its time, and cores run already */
@@ -155,6 +186,9 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 const struct wherry_agent_ops app_agent_ops = {
 	.quiesce = quiesce,
 	.resume = resume,
+	.late = next_late,
+	.silence = silence,
+	.inject = inject,
 	.released = released,
 	.verify = verify,
 	.takeover = takeover,

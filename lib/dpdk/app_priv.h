@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "adopt_priv.h"
+#include "late_frames_priv.h"
 #include "park_priv.h"
 #include "ports_priv.h"
 #include "wherry_dpdk.h"
@@ -37,6 +38,7 @@ struct wherry_app {
 	const struct wherry_app_opts *opts; /* the caller's, until create returns */
 	bool incoming;                      /* it starts as a destination */
 	unsigned int harvest_ms;
+	struct late *late; /* NULL: ports stop when the application does */
 	struct wherry_app_ops ops;
 	struct wherry_domain *dom;
 	struct wherry_tracker *tracker;

@@ -97,6 +97,21 @@ forget_wake(struct park *p)
 	(void)n;
 }
 
+void
+park_nudge(struct park *p)
+{
+	wake_sleepers(p);
+}
+
+void
+park_nudged(struct park *p)
+{
+	forget_wake(p);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* what was forgotten may have been an ask */
+	if ((word_of(p) & PARK_FLAGS) != 0)
+		wake_sleepers(p);
+}
+
 /* The latest of all pollers wins; published by the release of parked. */
 static void
 note_last_burst(struct park *p)

@@ -71,6 +71,10 @@ void park_resume(struct park *p);
 void park_go(struct park *p);
 /* Wait for the stamp park_go() asked for. -ETIMEDOUT, -ECANCELED: quitting. */
 int park_wait_first(struct park *p, unsigned int timeout_ms, uint64_t *ret_first_ns);
+/* Wake cores that sleep: there is something to receive that no interrupt tells. */
+void park_nudge(struct park *p);
+/* It has been received: they may sleep again, unless something is asked. Any core. */
+void park_nudged(struct park *p);
 /* Make every poll return false, now and later. */
 void park_quit(struct park *p);
 /* Sleep until pollers may run (0) or are to quit (-ECANCELED); -ETIMEDOUT: neither yet. */

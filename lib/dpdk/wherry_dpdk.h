@@ -85,8 +85,15 @@ struct wherry_app_opts {
 	const char *iommu;    /**< domain spec; NULL: the domain that is there, else "soft" */
 	unsigned int pollers; /**< cores that call wherry_app_poll(), exactly; 0: 1 */
 	enum wherry_cpu_source cpu; /**< how CPU writes are known */
-	unsigned int harvest_ms;    /**< harvest this often even without a migration; 0: no */
-	struct wherry_app_ops ops;  /**< copied */
+	/**
+	 * Frames that reach a source after it has stopped go to the destination and are the
+	 * first that its queues give. Until then they lie in receive buffers, so ports go on
+	 * receiving while the last pages are sent: only for queues whose mbufs' data is of a
+	 * wherry_pktpool, or in memory that does not move.
+	 */
+	bool late_frames;
+	unsigned int harvest_ms;   /**< harvest this often even without a migration; 0: no */
+	struct wherry_app_ops ops; /**< copied */
 };
 
 /**

@@ -100,6 +100,10 @@ void mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages);
 /* How far the round under way is. */
 void mig_agent_set_progress(
 	struct wherry_agent *agent, uint64_t done_pages, uint64_t total_pages, uint64_t bytes_sent);
+/* One more late frame. */
+void mig_agent_count_late(struct wherry_agent *agent);
+/* Is there anything else to do: another job, or the end? */
+bool mig_agent_is_wanted(struct wherry_agent *agent);
 /* So long the arbiter took to move ownership, or to tell who has it. */
 void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
 /* So much memory is under watch. */

@@ -48,11 +48,12 @@ mig_json_round(const struct wherry_round *round)
 static json_t *
 result_fields(const struct wherry_status *st)
 {
-	return json_pack("{ss ss so so so sf so sf si}", "state", wherry_state_name(st->state),
+	return json_pack("{ss ss so so so so sf so sf si}", "state", wherry_state_name(st->state),
 		"reason", st->reason, "state_bytes", number(st->state_bytes), "bytes_sent",
-		number(st->bytes_sent), "filtered_pages", number(st->filtered_pages), "blackout_ms",
-		(double)st->blackout_ns / 1e6, "arbiter_ms", ms(st->arbiter_ns), "total_ms",
-		(double)st->total_ns / 1e6, "rounds", (int)st->rounds);
+		number(st->bytes_sent), "filtered_pages", number(st->filtered_pages), "late_frames",
+		number(st->late_frames), "blackout_ms", (double)st->blackout_ns / 1e6, "arbiter_ms",
+		ms(st->arbiter_ns), "total_ms", (double)st->total_ns / 1e6, "rounds",
+		(int)st->rounds);
 }
 
 json_t *

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dest_priv.h"
+#include "late_priv.h"
 #include "owner_priv.h"
 #include "sections_priv.h"
 #include "socket_priv.h"
@@ -307,11 +308,13 @@ mig_dest_run(struct wherry_agent *agent)
 
 	if (rc != 0)
 		undo(&d, rc);
-	fini(&d);
 	mig_agent_end(agent,
 		&(struct mig_outcome){ .rc = rc,
 			.done = WHERRY_STATE_SERVING,
 			.reason = d.reason.text,
 			.blackout_ns = d.blackout,
 			.clock_shared = d.clock_shared });
+	if (rc == 0)
+		mig_late_receive(agent, d.ch);
+	fini(&d);
 }

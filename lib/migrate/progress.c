@@ -136,6 +136,25 @@ mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes)
 }
 
 void
+mig_agent_count_late(struct wherry_agent *agent)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.late_frames++;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+bool
+mig_agent_is_wanted(struct wherry_agent *agent)
+{
+	bool wanted;
+
+	wherry_mutex_lock(&agent->lock);
+	wanted = agent->quit || agent->job != MIG_JOB_NONE;
+	wherry_mutex_unlock(&agent->lock);
+	return wanted;
+}
+
+void
 mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns)
 {
 	wherry_mutex_lock(&agent->lock);

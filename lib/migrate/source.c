@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "late_priv.h"
 #include "owner_priv.h"
 #include "sections_priv.h"
 #include "socket_priv.h"
@@ -271,6 +272,8 @@ quiesce(struct mig_source *s)
 		return mig_fail(
 			&s->reason, rc, "the application could not be stopped: %s", strerror(-rc));
 	s->quiesced = true;
+	if (s->params.verify) /* hashes are of memory that stands still */
+		mig_late_silence(s->agent);
 	return 0;
 }
 
@@ -381,10 +384,10 @@ close_gate(struct mig_source *s)
 }
 
 static int
-await_running(struct mig_source *s)
+await_running(struct mig_source *s, unsigned int timeout_ms)
 {
 	struct wherry_record running;
-	int rc = mig_channel_expect(s->ch, WHERRY_REC_RUNNING, &running);
+	int rc = mig_late_until_running(s->agent, s->ch, timeout_ms, &running);
 
 	if (rc != 0)
 		return mig_source_channel_failed(s, rc);
@@ -407,7 +410,7 @@ switch_over_by_arbiter(struct mig_source *s)
 	rc = move(s, WHERRY_STATE_SWITCHOVER);
 	if (rc == 0)
 		rc = prove(s);
-	return rc == 0 ? await_running(s) : rc;
+	return rc == 0 ? await_running(s, s->params.timeout_ms) : rc;
 }
 
 /* A COMMIT that the network did not take was not sent. */
@@ -426,9 +429,10 @@ switch_over(struct mig_source *s)
 		return mig_source_channel_failed(s, rc);
 	mig_agent_know(s->agent, MIG_ALWAYS); /* who owns is no longer known */
 	rc = move(s, WHERRY_STATE_SWITCHOVER);
-	if (s->params.timeout_ms < RUNNING_MS)
-		mig_channel_set_timeout(s->ch, RUNNING_MS);
-	return rc == 0 ? await_running(s) : rc;
+	if (rc != 0)
+		return rc;
+	return await_running(
+		s, s->params.timeout_ms < RUNNING_MS ? RUNNING_MS : s->params.timeout_ms);
 }
 
 static int
@@ -527,13 +531,19 @@ undo(struct mig_source *s, int rc)
 		mig_channel_abort(s->ch, rc, s->reason.text);
 }
 
+/* Nothing is tracked or sent any more but late frames. */
 static void
-fini(struct mig_source *s)
+settle_accounts(struct mig_source *s)
 {
 	if (s->tracking)
 		mig_agent_tracker_put(s->agent);
 	if (s->sender != NULL)
 		mig_agent_set_progress(s->agent, 0, 0, mig_sender_bytes(s->sender));
+}
+
+static void
+fini(struct mig_source *s)
+{
 	mig_sender_destroy(s->sender);
 	mig_channel_destroy(s->ch);
 	mig_stop_fini(&s->stop);
@@ -559,13 +569,16 @@ mig_source_run(struct wherry_agent *agent)
 		rc = take_back(&s, rc);
 	if (rc != 0)
 		undo(&s, rc);
-	fini(&s);
+	settle_accounts(&s);
 	mig_agent_end(agent,
 		&(struct mig_outcome){ .rc = rc,
 			.done = WHERRY_STATE_RELEASED,
 			.reason = s.reason.text,
 			.blackout_ns = s.blackout,
 			.clock_shared = rc == 0 && clock_is_shared(&s) });
+	if (rc == 0)
+		mig_late_linger(agent, s.ch);
+	fini(&s);
 	if (rc == 0 && agent->ops.released != NULL)
 		agent->ops.released(agent->ops.ctx);
 }

@@ -49,18 +49,37 @@ enum wherry_state {
 /** "serving", "precopy", ... */
 const char *wherry_state_name(enum wherry_state state);
 
+/** A frame that reached the source when its application had stopped. */
+struct wherry_late_frame {
+	unsigned int port;  /**< in the order both sides know */
+	unsigned int queue; /**< of its receive queues */
+	const void *bytes;  /**< len bytes, until the next call */
+	size_t len;         /**< without the checksum */
+};
+
 /** What the application does for the agent. Every op may be NULL but quiesce and takeover. */
 struct wherry_agent_ops {
 	/** Source: stop application and devices; say when the last burst was handled (CLOCK_MONOTONIC, ns). */
 	int (*quiesce)(void *ctx, uint64_t *ret_last_burst_ns);
 	/** Source: undo quiesce, the migration failed. Cannot fail. */
 	void (*resume)(void *ctx);
+	/**
+	 * Source, stopped: the next frame that has come since quiesce. 1: there is one; 0: none
+	 * now. It is sent to the destination, also for a moment after that runs, until the
+	 * network has learned where to send. A source that has this op may leave devices
+	 * receiving into memory that nobody owns, until silence.
+	 */
+	int (*late)(void *ctx, struct wherry_late_frame *ret_frame);
+	/** Source, stopped: no device receives from here on. Before a verification, and at the end. */
+	void (*silence)(void *ctx);
 	/** Source: another process runs now. */
 	void (*released)(void *ctx);
 	/** Destination: every byte is there and proved; look whether it can be taken over. Before READY. */
 	int (*verify)(void *ctx);
 	/** Destination: COMMIT is held. Run; say when the first burst was handled (CLOCK_MONOTONIC, ns). */
 	int (*takeover)(void *ctx, uint64_t *ret_first_burst_ns);
+	/** Destination, running: a frame that came too late at the source; as if received. May drop it. */
+	void (*inject)(void *ctx, const struct wherry_late_frame *frame);
 	/** Destination: it came to nothing; forget what was received. */
 	void (*discard)(void *ctx);
 	void *ctx; /**< handed to each */
@@ -151,6 +170,7 @@ struct wherry_status {
 	uint64_t filtered_pages;   /**< never sent because worthless */
 	uint64_t blackout_ns;      /**< last burst there to first burst here; 0: not yet */
 	uint64_t total_ns;         /**< since migrate was called */
+	uint64_t late_frames;      /**< forwarded to the destination, or injected here */
 	uint64_t
 		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
 };

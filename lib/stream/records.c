@@ -82,6 +82,13 @@ static const struct field_def abort_fields[] = {
 	{ 0 },
 };
 
+static const struct field_def frame_fields[] = {
+	{ WHERRY_FRAME_PORT, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
+	{ WHERRY_FRAME_QUEUE, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
+	{ WHERRY_FRAME_BYTES, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
+	{ 0 },
+};
+
 static const struct field_def join_fields[] = {
 	{ WHERRY_JOIN_SESSION, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
 	{ WHERRY_JOIN_CHANNEL, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
@@ -110,6 +117,7 @@ static const struct record_def records[] = {
 	[WHERRY_REC_RUNNING] = { "running", FORM_TABLE, false, running_fields },
 	[WHERRY_REC_ABORT] = { "abort", FORM_TABLE, false, abort_fields },
 	[WHERRY_REC_PULSE] = { "pulse", FORM_TABLE, true, no_fields },
+	[WHERRY_REC_FRAME] = { "frame", FORM_TABLE, true, frame_fields },
 	[WHERRY_REC_JOIN] = { "join", FORM_TABLE, false, join_fields },
 	[WHERRY_REC_FLUSH] = { "flush", FORM_TABLE, false, flush_fields },
 };

@@ -138,6 +138,33 @@ dest_takeover(void *ctx, uint64_t *ret_first_burst_ns)
 	return pair->opts.dest_takeover_rc;
 }
 
+/* Frame n has n + 14 bytes of n. */
+static void
+dest_inject(void *ctx, const struct wherry_late_frame *frame)
+{
+	struct pair *pair = ctx;
+	const uint8_t *bytes = frame->bytes;
+	unsigned int n = pair->shared->injected;
+	bool right = frame->port == 3 && frame->queue == n % 4 && frame->len == n + 14 &&
+		pair->shared->takeovers == 1;
+
+	for (size_t i = 0; right && i < frame->len; i++)
+		right = bytes[i] == (uint8_t)n;
+	pair->shared->injected_wrong += !right;
+	__atomic_store_n(&pair->shared->injected, n + 1, __ATOMIC_RELEASE);
+}
+
+/* The source's last frames may come after its last word of the migration. */
+static void
+await_injected(const struct pair *pair)
+{
+	uint64_t end = now_ns() + 5000000000u;
+
+	while (pair->shared->wait_rc == 0 && now_ns() < end &&
+		__atomic_load_n(&pair->shared->injected, __ATOMIC_ACQUIRE) < pair->opts.late)
+		sleep_us(500);
+}
+
 static void
 dest_discard(void *ctx)
 {
@@ -170,6 +197,7 @@ dest_create(struct pair *pair)
 	struct wherry_agent_ops ops = { .quiesce = pair_refuse,
 		.verify = dest_verify,
 		.takeover = dest_takeover,
+		.inject = dest_inject,
 		.discard = dest_discard,
 		.ctx = pair };
 	struct wherry_section section = { .name = "port0",
@@ -215,6 +243,7 @@ child_main(struct pair *pair)
 		wherry_fault_arm(pair->opts.dest_fault);
 	__atomic_store_n(&pair->shared->listening, 1, __ATOMIC_RELEASE);
 	pair->shared->wait_rc = wherry_agent_wait(pair->agent);
+	await_injected(pair);
 	wherry_agent_get_status(pair->agent, &pair->shared->status);
 	pair->shared->hash = pair_hash(pair);
 	if (wherry_fault_fired() != NULL)
@@ -297,6 +326,31 @@ source_released(void *ctx)
 }
 
 static int
+source_late(void *ctx, struct wherry_late_frame *ret_frame)
+{
+	static uint8_t bytes[1024];
+	struct pair *pair = ctx;
+	unsigned int n = pair->lates;
+
+	if (n == pair->opts.late || pair->quiesces == 0)
+		return 0;
+	memset(bytes, (int)n, sizeof(bytes));
+	*ret_frame = (struct wherry_late_frame){
+		.port = 3, .queue = n % 4, .bytes = bytes, .len = n + 14
+	};
+	pair->lates++;
+	return 1;
+}
+
+static void
+source_silence(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->silences++;
+}
+
+static int
 section_save(void *ctx, void *buf, size_t cap)
 {
 	struct pair *pair = ctx;
@@ -312,6 +366,8 @@ source_create(struct pair *pair)
 	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
 		.resume = source_resume,
 		.released = source_released,
+		.late = pair->opts.late != 0 ? source_late : NULL,
+		.silence = source_silence,
 		.takeover = pair_refuse,
 		.ctx = pair };
 	struct wherry_section section = {

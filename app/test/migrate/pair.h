@@ -41,6 +41,7 @@ struct pair_opts {
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
+	unsigned int late;   /* frames that come at the source after quiesce */
 	bool no_dest;        /* nobody listens */
 	const char *arbiter; /* spec of the arbiter of both, "lock": one is made; NULL: none */
 };
@@ -52,6 +53,7 @@ struct pair_shared {
 	struct wherry_status status;
 	uint64_t hash; /* of its memory at the end */
 	unsigned int verifies, takeovers, discards, loads;
+	unsigned int injected, injected_wrong;
 	char section[32]; /* as loaded */
 	char log[4096];   /* its warnings and errors */
 	char trouble[256];
@@ -77,6 +79,7 @@ struct pair {
 	uint64_t writes;    /* atomic */
 	/* what the source's ops were asked */
 	unsigned int quiesces, resumes, releases;
+	unsigned int lates, silences;
 };
 
 struct pair *pair_create(const struct pair_opts *opts);

@@ -132,3 +132,40 @@ TEST(migrate_sends_what_the_last_burst_wrote)
 	CHECK_EQ(st.round.pages, 1);
 	pair_destroy(pair);
 }
+
+/* They come when the destination runs, whole and in order, with or without an arbiter. */
+TEST(migrate_late_frames_are_handed_to_the_destination)
+{
+	static const char *const arbiters[] = { NULL, "lock" };
+
+	for (int i = 0; i < 2; i++) {
+		struct pair_opts opts = {
+			.len = 64 * PAIR_PAGE, .writer = true, .late = 200, .arbiter = arbiters[i]
+		};
+		struct wherry_status st;
+		struct pair *pair = pair_create(&opts);
+
+		pair_migrate(pair, NULL, &st);
+		pair_check_moved(pair, &st);
+		CHECK_EQ(pair->shared->injected, 200);
+		CHECK_EQ(pair->shared->injected_wrong, 0);
+		CHECK_EQ(pair->shared->status.late_frames, 200);
+		wherry_agent_get_status(pair->agent, &st);
+		CHECK_EQ(st.late_frames, 200);
+		CHECK_EQ(pair->silences, 1);
+		pair_destroy(pair);
+	}
+}
+
+TEST(migrate_verify_hashes_memory_that_no_device_writes)
+{
+	const struct wherry_migrate_params params = { .verify = true };
+	struct pair_opts opts = { .len = 64 * PAIR_PAGE, .writer = true, .late = 3 };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	pair_migrate(pair, &params, &st);
+	pair_check_moved(pair, &st);
+	CHECK_EQ(pair->silences, 2); /* before, and at the end */
+	pair_destroy(pair);
+}
