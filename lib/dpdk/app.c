@@ -40,6 +40,14 @@ create_agent(struct wherry_app *app)
 		.load = ports_stats_load,
 		.ctx = &app->ports,
 	};
+	const struct wherry_section filters = {
+		.name = FILTERS_SECTION,
+		.version = FILTERS_SECTION_VERSION,
+		.save = filters_save,
+		.check = filters_check,
+		.load = filters_load,
+		.ctx = &app->ports,
+	};
 	struct wherry_agent_ops ops = app_agent_ops;
 	const struct wherry_agent_opts opts = {
 		.name = app->name,
@@ -58,6 +66,8 @@ create_agent(struct wherry_app *app)
 	rc = wherry_agent_add_section(app->agent, &ports);
 	if (rc == 0)
 		rc = wherry_agent_add_section(app->agent, &stats);
+	if (rc == 0)
+		rc = wherry_agent_add_section(app->agent, &filters);
 	if (rc != 0)
 		wherry_agent_destroy(app->agent);
 	return rc;
@@ -162,6 +172,32 @@ int
 wherry_app_add_port(struct wherry_app *app, uint16_t port)
 {
 	return ports_add(&app->ports, port);
+}
+
+static struct port *
+find_port(struct wherry_app *app, uint16_t id)
+{
+	for (unsigned int i = 0; i < app->ports.n; i++)
+		if (app->ports.port[i].id == id)
+			return &app->ports.port[i];
+	return NULL;
+}
+
+int
+wherry_app_set_multicast(
+	struct wherry_app *app, uint16_t port, const struct rte_ether_addr *addrs, unsigned int n)
+{
+	struct port *p = find_port(app, port);
+
+	return p != NULL ? port_set_multicast(p, addrs, n) : -ENODEV;
+}
+
+int
+wherry_app_set_vlan(struct wherry_app *app, uint16_t port, uint16_t vlan, bool on)
+{
+	struct port *p = find_port(app, port);
+
+	return p != NULL ? port_set_vlan(p, vlan, on) : -ENODEV;
 }
 
 static int

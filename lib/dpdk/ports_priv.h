@@ -29,6 +29,8 @@ struct port_shape {
 	bool promiscuous, allmulticast, started;
 };
 
+#define PORT_MCASTS_MAX 64u
+
 struct port {
 	uint16_t id;
 	enum port_at at;
@@ -37,6 +39,9 @@ struct port {
 	struct port_shape wanted;    /* destination: from the stream */
 	struct rte_eth_stats last;   /* read before the last stop: some PMDs forget */
 	struct rte_eth_stats before; /* destination: what earlier processes counted */
+	struct rte_ether_addr mcasts[PORT_MCASTS_MAX]; /* set through us, n_mcasts of them */
+	unsigned int n_mcasts;
+	uint8_t vlans[4096 / 8]; /* let in, set through us: one bit each */
 };
 
 struct ports {
@@ -80,5 +85,19 @@ int port_total(const struct port *p, struct rte_eth_stats *ret_stats);
 int ports_stats_save(void *ctx, void *buf, size_t cap);
 int ports_stats_check(void *ctx, const void *buf, size_t len);
 int ports_stats_load(void *ctx, const void *buf, size_t len);
+
+/*
+ * Replace the list of multicast addresses; let a VLAN in, or no longer. Remembered, for no
+ * port tells. -EINVAL, -ENOSPC, -EOPNOTSUPP: this port cannot.
+ */
+int port_set_multicast(struct port *p, const struct rte_ether_addr *addrs, unsigned int n);
+int port_set_vlan(struct port *p, unsigned int id, bool on);
+
+/* The section of RSS, multicast addresses and VLANs; ctx is the ports. */
+#define FILTERS_SECTION "wherry.filters"
+#define FILTERS_SECTION_VERSION 1u
+int filters_save(void *ctx, void *buf, size_t cap);
+int filters_check(void *ctx, const void *buf, size_t len);
+int filters_load(void *ctx, const void *buf, size_t len);
 
 #endif /* PORTS_PRIV_H */

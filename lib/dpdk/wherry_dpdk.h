@@ -24,6 +24,7 @@ WHERRY_BEGIN_DECLS
  * Source:  DPDK programmer's guide: EAL memory events, mbuf external buffers, ethdev.
  */
 
+struct rte_ether_addr;
 struct rte_mbuf;
 struct rte_mempool;
 
@@ -129,7 +130,7 @@ struct wherry_watch *wherry_app_watch(struct wherry_app *app, const char *name);
 /** The arena of that name, or NULL when its bytes are not here yet. */
 struct wherry_arena *wherry_app_arena(struct wherry_app *app, const char *name);
 /**
- * A port that moves: its MAC address, MTU, promiscuous and all-multicast mode and its
+ * A port that moves: its MAC address, MTU, promiscuous and all-multicast mode, RSS and its
  * started state are restored at the destination; there its queues are configured and
  * it is started before, but its receive queues are stopped until takeover, so that no
  * frame is written where the peer's bytes arrive. A PMD that cannot stop a queue has
@@ -161,6 +162,22 @@ int wherry_app_adopt_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHE
  * Others as wherry_watch_create().
  */
 int wherry_app_add_eal(struct wherry_app *app) WHERRY_MUST_CHECK;
+/**
+ * The multicast addresses that @p port receives, up to 64, in place of those before; and a
+ * VLAN that it lets in or not. As rte_eth_dev_set_mc_addr_list() and
+ * rte_eth_dev_vlan_filter(), which tell nobody what was set: what is set here moves, as do
+ * RSS types, key and table, and the destination refuses by name what it cannot have.
+ *
+ * @retval -ENODEV the port was not added
+ * @retval -EINVAL no multicast address; no VLAN
+ * @retval -ENOSPC too many
+ * @retval -EOPNOTSUPP the PMD cannot
+ */
+int wherry_app_set_multicast(struct wherry_app *app, uint16_t port,
+	const struct rte_ether_addr *addrs, unsigned int n) WHERRY_MUST_CHECK;
+/** See wherry_app_set_multicast(). */
+int wherry_app_set_vlan(struct wherry_app *app, uint16_t port, uint16_t vlan, bool on)
+	WHERRY_MUST_CHECK;
 /**
  * Serving: start ports and answer the control socket; cores poll. Incoming: do so, then
  * wait for a peer's state; 0: this process owns it now and cores poll; -errno: it came

@@ -379,3 +379,160 @@ TEST(ports_save_needs_room)
 	CHECK_EQ(ports_save(&pair.here, pair.section, 16), 16);
 	drop_pair();
 }
+
+/* ---- what a port sorts frames by ---- */
+
+#define KEY_LEN 40
+
+static void
+configure_rss(struct ports *ports)
+{
+	const struct rte_eth_conf conf = { .rxmode.mq_mode = RTE_ETH_MQ_RX_RSS };
+	uint16_t id = ports->port[0].id;
+
+	ports_stop(ports);
+	CHECK_EQ(rte_eth_dev_configure(id, 2, 2, &conf), 0);
+	for (uint16_t q = 0; q < 2; q++) {
+		CHECK_EQ(rte_eth_rx_queue_setup(id, q, 128, 0, NULL, eal_mempool()), 0);
+		CHECK_EQ(rte_eth_tx_queue_setup(id, q, 128, 0, NULL), 0);
+	}
+	CHECK_EQ(ports_start(ports), 0);
+}
+
+/* Two ports with RSS, or only the first. */
+static void
+make_rss_pair(struct pair *pair, bool both)
+{
+	make_pair(pair, 2);
+	configure_rss(&pair->here);
+	if (both)
+		configure_rss(&pair->there);
+}
+
+static void
+set_rss(uint16_t id, uint8_t seed)
+{
+	struct rte_eth_rss_reta_entry64 reta[2];
+	uint8_t key[KEY_LEN];
+	struct rte_eth_rss_conf conf = {
+		.rss_key = key, .rss_key_len = KEY_LEN, .rss_hf = RTE_ETH_RSS_IPV4
+	};
+
+	memset(key, seed, sizeof(key));
+	memset(reta, 0xff, sizeof(reta));
+	for (unsigned int i = 0; i < 128; i++)
+		reta[i / 64].reta[i % 64] = (uint16_t)((i + seed) % 2);
+	CHECK_EQ(rte_eth_dev_rss_hash_update(id, &conf), 0);
+	CHECK_EQ(rte_eth_dev_rss_reta_update(id, reta, 128), 0);
+}
+
+static bool
+has_rss(uint16_t id, uint8_t seed)
+{
+	struct rte_eth_rss_reta_entry64 reta[2];
+	uint8_t key[KEY_LEN] = { 0 };
+	struct rte_eth_rss_conf conf = { .rss_key = key, .rss_key_len = KEY_LEN };
+	bool same = true;
+
+	memset(reta, 0xff, sizeof(reta));
+	CHECK_EQ(rte_eth_dev_rss_hash_conf_get(id, &conf), 0);
+	CHECK_EQ(rte_eth_dev_rss_reta_query(id, reta, 128), 0);
+	for (unsigned int i = 0; i < 128; i++)
+		same = same && reta[i / 64].reta[i % 64] == (i + seed) % 2;
+	return same && key[0] == seed && key[KEY_LEN - 1] == seed &&
+		conf.rss_hf == RTE_ETH_RSS_IPV4;
+}
+
+TEST(ports_filters_move_rss)
+{
+	uint8_t buf[4096];
+	struct pair pair;
+	int n;
+
+	make_rss_pair(&pair, true);
+	set_rss(pair.here.port[0].id, 7);
+	set_rss(pair.there.port[0].id, 8);
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK(n > 0);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	CHECK(has_rss(pair.there.port[0].id, 8)); /* looking changes nothing */
+	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n), 0);
+	CHECK(has_rss(pair.there.port[0].id, 7));
+	CHECK_EQ(filters_save(&pair.here, buf, (size_t)n - 1), -ENOSPC);
+	drop_pair();
+}
+
+TEST(ports_filters_that_a_port_cannot_have_are_refused)
+{
+	const struct rte_ether_addr group = { { 0x33, 0x33, 0, 0, 0, 1 } };
+	uint8_t buf[4096];
+	struct pair pair;
+	int n;
+
+	make_pair(&pair, 2);
+	CHECK_EQ(port_set_multicast(&pair.here.port[0], &group, 1), -EOPNOTSUPP);
+	CHECK_EQ(port_set_multicast(&pair.here.port[0], &other_mac, 1), -EINVAL);
+	CHECK_EQ(port_set_vlan(&pair.here.port[0], 4096, true), -EINVAL);
+	pair.here.port[0].mcasts[0] = group; /* as if it could */
+	pair.here.port[0].n_mcasts = 1;
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	pair.here.port[0].n_mcasts = 0;
+	pair.here.port[0].vlans[1] = 1;
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	pair.here.port[0].vlans[1] = 0;
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	drop_pair();
+	make_rss_pair(&pair, false);
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	drop_pair();
+}
+
+/* Cut anywhere, and with each byte changed: refused, or sound; never out of bounds. */
+TEST(ports_filters_of_a_hostile_peer_are_refused)
+{
+	uint8_t buf[4096], bad[4096];
+	struct pair pair;
+	int n;
+
+	make_rss_pair(&pair, true);
+	pair.here.port[0].vlans[1] = 1;
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	for (int len = 0; len < n; len++)
+		CHECK(filters_check(&pair.there, buf, (size_t)len) < 0);
+	buf[n] = 0;
+	CHECK(filters_check(&pair.there, buf, (size_t)n + 1) < 0);
+	for (int at = 0; at < n; at++) {
+		memcpy(bad, buf, (size_t)n);
+		bad[at] ^= 0xff;
+		(void)filters_check(&pair.there, bad, (size_t)n);
+	}
+	drop_pair();
+}
+
+TEST(ports_filters_move_multicast_addresses)
+{
+	const struct rte_ether_addr groups[] = { { { 0x33, 0x33, 0, 0, 0, 1 } },
+		{ { 0x01, 0x00, 0x5e, 0, 0, 9 } } };
+	struct pair pair = { .len = 0 };
+	uint8_t buf[4096];
+	int n;
+
+	eal_need_net_wherry();
+	CHECK_EQ(ports_add(&pair.here, eal_port("net_wherry_a", "wire=loop", 1, eal_mempool())), 0);
+	CHECK_EQ(
+		ports_add(&pair.there, eal_port("net_wherry_b", "wire=loop", 1, eal_mempool())), 0);
+	CHECK_EQ(port_set_multicast(&pair.here.port[0], groups, 2), 0);
+	n = filters_save(&pair.here, buf, sizeof(buf));
+	CHECK(n > 0);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(pair.there.port[0].n_mcasts, 0);
+	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(pair.there.port[0].n_mcasts, 2);
+	CHECK(memcmp(pair.there.port[0].mcasts, groups, sizeof(groups)) == 0);
+	eal_port_close("net_wherry_a");
+	eal_port_close("net_wherry_b");
+}
