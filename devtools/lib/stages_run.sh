@@ -76,7 +76,7 @@ stage_scripts() {
 	need_gcc || return
 	check "the list of tests" script_tests build || return
 	while IFS=$'\t' read -r name command; do
-		limit=300 tap "$name" bash -c "exec $command"
+		WHERRY_LONG=$long limit=$((${long:+6900} + 300)) tap "$name" bash -c "exec $command"
 	done < <(script_tests build)
 }
 

@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Who owns when a side is killed or stopped in the middle, with an arbiter: real servers.
+
+Usage: [WHERRY_BUILD=build] [WHERRY_LONG=1] app/test/whole/owner.py [TEST-PREFIX...], as root.
+
+A is migrated to B; at a moment that differs from run to run one of them gets SIGKILL, or
+SIGSTOP for longer than the timeouts. What must hold when all has come to rest: not both
+serve; the one that the arbiter's record names does, if it lives; if it does not, it can be
+started again and then does, and the other one cannot.
+"""
+import atexit
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.abspath(__file__)) + "/../../.."
+sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
+# pylint: disable=wrong-import-position
+from load import Content
+from net import Network, isolate
+from server import Server, ServerError
+from tap import expect, main, skip_all
+
+BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
+if (reason := isolate()) is not None:
+    skip_all(reason)
+RUNS = 100 if os.environ.get("WHERRY_LONG") else 2
+ARENA = 128
+SPEC = "lock:/run/wherry/owner"
+SMALL = ("--churn-table", "16", "--uploads", "16", "--arbiter", SPEC)
+TIMEOUT_MS = 700
+work = tempfile.mkdtemp(prefix="wherry-owner-")
+atexit.register(shutil.rmtree, work, True)
+network = Network(wires=2)
+content = Content(work, files=1, mib=1)
+seed = int(os.environ.get("WHERRY_SEED", "0")) or random.randrange(1, 1 << 30)
+chance = random.Random(seed)
+print(f"# WHERRY_SEED={seed}")
+
+
+def wherry(*words):
+    done = subprocess.run([os.path.join(BUILD, "app/wherry/wherry"), *words], capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
+
+
+def recorded():
+    """The name of the server that the record names."""
+    owner = wherry("resolve", "--arbiter", SPEC, "--json").get("owner", "")
+    return owner.rsplit("/", 1)[-1].removesuffix(".sock")
+
+
+def state(server):
+    """What it says of itself, "gone" if it says nothing."""
+    if server.process.poll() is not None:
+        return "gone"
+    with contextlib.suppress(ServerError):
+        return server.status()["state"]
+    return "gone"
+
+
+def settle(servers, seconds=60):
+    """Until no migration is under way anywhere; the states. B may never have met A: "listen"."""
+    end = time.monotonic() + seconds
+    while True:
+        states = {s.name: state(s) for s in servers}
+        if all(st in ("serving", "released", "failed", "gone", "listen") for st in states.values()):
+            return states
+        expect(time.monotonic() < end, f"no rest after {seconds} s: {states}")
+        time.sleep(0.05)
+
+
+def serve(name, n, **how):
+    return Server(BUILD, name, f"w{n}", work, arena_mib=ARENA, churn=8, extra=SMALL, **how)
+
+
+@contextlib.contextmanager
+def migration(run):
+    """A that serves, B that waits, and a migration from one to the other under way."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(SPEC.removeprefix("lock:"))
+    made = []
+    try:
+        made.append(serve("A", 0, content=work).wait_ready())
+        made.append(serve("B", 1, incoming=f"tcp:127.0.0.1:{7300 + run % 600}").wait_ready())
+        command = subprocess.Popen(made[0].wherry("migrate", made[1].incoming, f"--timeout={TIMEOUT_MS}"),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield made
+        command.wait(90)
+    finally:
+        for server in made:
+            with contextlib.suppress(ProcessLookupError):
+                server.process.send_signal(signal.SIGCONT)
+            server.stop()
+
+
+def pause():
+    """Somewhere in a migration that takes a second or less; often near its end, which is where it matters."""
+    time.sleep(chance.choice((chance.uniform(0, 1.2), chance.uniform(0.2, 0.6))))
+
+
+def killed(victim):
+    for run in range(RUNS):
+        with migration(run) as servers:
+            pause()
+            servers[victim].process.kill()
+            servers[victim].process.wait()
+            states = settle(servers)
+            owner, other = recorded(), servers[1 - victim]
+            serving = [name for name, st in states.items() if st == "serving"]
+            expect(len(serving) <= 1, f"both serve: {states}")
+            if owner == other.name:
+                expect(serving == [owner], f"{owner} owns and does not serve: {states}")
+                continue
+            expect(not serving, f"{serving} serves, {owner} owns")
+            # the owner died: started again it serves, in a new epoch
+            again = serve(owner, victim, content=work)
+            try:
+                again.wait_ready()
+                expect(state(again) == "serving" and recorded() == owner, again.tail())
+            finally:
+                again.stop()
+
+
+def stopped(victim):
+    for run in range(RUNS):
+        with migration(run) as servers:
+            pause()
+            servers[victim].process.send_signal(signal.SIGSTOP)
+            time.sleep(TIMEOUT_MS / 1000 * 2)
+            servers[victim].process.send_signal(signal.SIGCONT)
+            states = settle(servers)
+            serving = [name for name, st in states.items() if st == "serving"]
+            expect(serving == [recorded()], f"{recorded()} owns, {serving} serve: {states}")
+
+
+def source_killed_at_any_moment_leaves_one_owner():
+    killed(0)
+
+
+def destination_killed_at_any_moment_leaves_one_owner():
+    killed(1)
+
+
+def source_stopped_for_longer_than_the_timeout_leaves_one_owner():
+    stopped(0)
+
+
+def destination_stopped_for_longer_than_the_timeout_leaves_one_owner():
+    stopped(1)
+
+
+main([
+    source_killed_at_any_moment_leaves_one_owner, destination_killed_at_any_moment_leaves_one_owner,
+    source_stopped_for_longer_than_the_timeout_leaves_one_owner,
+    destination_stopped_for_longer_than_the_timeout_leaves_one_owner,
+])
