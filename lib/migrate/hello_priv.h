@@ -48,8 +48,8 @@ struct mig_hello {
 	unsigned int timeout_ms;          /* 0: not said */
 	unsigned int channels;            /* connections, this one included; 0: not said, one */
 	uint8_t session[MIG_SESSION_LEN]; /* what the others begin with */
-	char arbiter[512];         /* what names its record; "": the source has none */
-	struct wherry_owner owner; /* as the source's arbiter says */
+	char arbiter[512];                /* what names its record; "": the source has none */
+	struct wherry_owner owner;        /* as the source's arbiter says */
 };
 
 /* Fill in what is the same in every hello of this process. */
