@@ -202,6 +202,13 @@ put_one(struct tape *tape, unsigned int type)
 		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 1);
 		seal_table(tape, WHERRY_REC_JOIN, &t);
 		break;
+	case WHERRY_REC_FRAME:
+		t = table(tape);
+		wherry_table_put_u64(&t, WHERRY_FRAME_PORT, 1);
+		wherry_table_put_u64(&t, WHERRY_FRAME_QUEUE, 2);
+		wherry_table_put_bytes(&t, WHERRY_FRAME_BYTES, "a frame", 7);
+		seal_table(tape, WHERRY_REC_FRAME, &t);
+		break;
 	default:
 		put_numbers(tape, (enum wherry_record_type)type, numbers[type]);
 	}
