@@ -329,10 +329,23 @@ apply_rss(const struct port *p, struct filters *f)
 	return rc;
 }
 
+static bool
+same_rss(const struct filters *a, const struct filters *b)
+{
+	return a->rss_types == b->rss_types && a->key_len == b->key_len && a->n_reta == b->n_reta &&
+		memcmp(a->key, b->key, sizeof(a->key)) == 0 &&
+		memcmp(a->reta, b->reta, sizeof(a->reta)) == 0;
+}
+
+/* Nothing is asked of a PMD that is right already: not every one changes while it runs. */
 static int
 apply(struct port *p, struct filters *f)
 {
-	int rc = apply_rss(p, f);
+	struct filters now;
+	int rc = read_filters(p, &now);
+
+	if (rc == 0 && !same_rss(&now, f))
+		rc = apply_rss(p, f);
 
 	if (rc == 0 && f->n_mcasts + p->n_mcasts != 0)
 		rc = port_set_multicast(p, f->mcasts, f->n_mcasts);
