@@ -151,9 +151,9 @@ enum wherry_field_id {
 	WHERRY_RUNNING_FIRST_BURST = 1, /**< u64: ns, the destination's CLOCK_MONOTONIC */
 	WHERRY_RUNNING_ARBITER_NS,      /**< u64: until the arbiter had moved ownership */
 
-	WHERRY_FRAME_PORT = 1, /**< u64: in the order of the application's ports */
-	WHERRY_FRAME_QUEUE,    /**< u64: of its receive queues */
-	WHERRY_FRAME_BYTES,    /**< bytes: the frame */
+	WHERRY_FRAME_PORT = 1,   /**< u64: in the order of the application's ports */
+	WHERRY_FRAME_QUEUE,      /**< u64: of its receive queues */
+	WHERRY_FRAME_BYTES,      /**< bytes: the frame */
 	WHERRY_JOIN_SESSION = 1, /**< bytes: as in hello */
 	WHERRY_JOIN_CHANNEL,     /**< u64: which one, from 1 */
 

@@ -330,7 +330,7 @@ source_late(void *ctx, struct wherry_late_frame *ret_frame)
 {
 	static uint8_t bytes[1024];
 	struct pair *pair = ctx;
-	unsigned int n = pair->lates;
+	unsigned int n = pair->late_asked;
 
 	if (n == pair->opts.late || pair->quiesces == 0)
 		return 0;
@@ -338,7 +338,7 @@ source_late(void *ctx, struct wherry_late_frame *ret_frame)
 	*ret_frame = (struct wherry_late_frame){
 		.port = 3, .queue = n % 4, .bytes = bytes, .len = n + 14
 	};
-	pair->lates++;
+	pair->late_asked++;
 	return 1;
 }
 

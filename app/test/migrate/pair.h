@@ -79,7 +79,7 @@ struct pair {
 	uint64_t writes;    /* atomic */
 	/* what the source's ops were asked */
 	unsigned int quiesces, resumes, releases;
-	unsigned int lates, silences;
+	unsigned int late_asked, silences;
 };
 
 struct pair *pair_create(const struct pair_opts *opts);
