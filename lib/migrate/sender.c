@@ -158,9 +158,8 @@ send_flush(struct mig_lane *lane, uint64_t n)
 }
 
 static bool
-is_needed_locked(struct helper *h) WHERRY_REQUIRES(&h->sender->lock)
+is_needed_locked(struct mig_sender *s, struct helper *h) WHERRY_REQUIRES(&s->lock)
 {
-	struct mig_sender *s = h->sender;
 	bool is_new = s->round != h->seen;
 
 	h->seen = s->round;
@@ -175,7 +174,7 @@ await_round(struct helper *h, uint64_t *ret_number)
 	bool go;
 
 	wherry_mutex_lock(&s->lock);
-	while (!s->quit && !is_needed_locked(h))
+	while (!s->quit && !is_needed_locked(s, h))
 		wherry_cond_wait(&s->go, &s->lock);
 	*ret_number = s->number;
 	go = !s->quit;

@@ -218,7 +218,8 @@ enum wherry_encoding {
 /** The tail of the payload of a pages record. */
 struct wherry_batch {
 	enum wherry_encoding encoding; /**< of the body */
-	uint64_t low, high;            /**< sum of the hashes of its pages, as in the digest */
+	uint64_t low;  /**< sum of the hashes of its pages, as in the digest: the lower half */
+	uint64_t high; /**< and the upper half */
 };
 /** Bytes of it. */
 #define WHERRY_STREAM_TAIL 24u
