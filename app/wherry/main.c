@@ -18,6 +18,7 @@ static const struct command {
 	{ "watch", cmd_watch },
 	{ "selftest", cmd_selftest },
 	{ "resolve", cmd_resolve },
+	{ "forecast", cmd_forecast },
 };
 
 static const char usage[] =
@@ -32,6 +33,7 @@ static const char usage[] =
 	"  cancel    give a migration up; the application goes on where it is\n"
 	"  resolve   say who owns, or settle it where nobody can know\n"
 	"  watch     show how fast each region is written, by devices and by the CPU\n"
+	"  forecast  say whether a migration would converge, and with what blackout\n"
 	"\n"
 	"wherry COMMAND --help says more. The manual is wherry(1).\n";
 

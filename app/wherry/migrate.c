@@ -53,27 +53,6 @@ static const struct argp_option option_list[] = {
 	{ 0 },
 };
 
-/* A whole number with an optional K, M or G; false: something else. */
-static bool
-parse_number(const char *text, bool units, uint64_t *ret_value)
-{
-	static const char letters[] = "KMG";
-	const char *letter;
-	uint64_t value;
-	char *end;
-
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (errno != 0 || end == text || *text == '-' || value > INT64_MAX >> 30)
-		return false;
-	if (*end != '\0' && units && (letter = strchr(letters, *end)) != NULL) {
-		value <<= 10 * (unsigned int)(letter - letters + 1);
-		end++;
-	}
-	*ret_value = value;
-	return *end == '\0';
-}
-
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {

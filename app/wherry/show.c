@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "wherry.h"
 
@@ -41,4 +44,24 @@ write_json(FILE *to, const json_t *object)
 	json_dumpf(object, to, JSON_COMPACT);
 	putc('\n', to);
 	fflush(to);
+}
+
+bool
+parse_number(const char *text, bool units, uint64_t *ret_value)
+{
+	static const char letters[] = "KMG";
+	const char *letter;
+	uint64_t value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno != 0 || end == text || *text == '-' || value > INT64_MAX >> 30)
+		return false;
+	if (*end != '\0' && units && (letter = strchr(letters, *end)) != NULL) {
+		value <<= 10 * (unsigned int)(letter - letters + 1);
+		end++;
+	}
+	*ret_value = value;
+	return *end == '\0';
 }

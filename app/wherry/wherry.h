@@ -23,6 +23,7 @@ int cmd_cancel(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_selftest(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
+int cmd_forecast(int argc, char **argv);
 
 /* ---- client.c: which application, and lines to and from it ---- */
 
@@ -61,6 +62,8 @@ uint64_t get_count(const json_t *object, const char *name);
 const char *get_text(const json_t *object, const char *name);
 /* "1.5 GiB" into buf, which is returned. */
 const char *show_bytes(double bytes, char *buf, size_t cap);
+/* A whole number, with units one that ends with K, M or G; false: something else. */
+bool parse_number(const char *text, bool units, uint64_t *ret_value);
 /* One line of JSON, at once. */
 void write_json(FILE *to, const json_t *object);
 

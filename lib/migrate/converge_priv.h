@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 
+/* What a blackout costs that cannot be measured before: quiesce and takeover. */
+#define MIG_UNMEASURED_MS 5.0
+
 /* What is known after a round. */
 struct mig_measure {
 	double pending_bytes; /* known dirty, and expected until the application stands */

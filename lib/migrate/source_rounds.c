@@ -13,9 +13,6 @@
 #include "converge_priv.h"
 #include "source_priv.h"
 
-/* Quiesce and takeover cannot be measured before they happen. */
-#define UNMEASURED_MS 5.0
-
 int
 mig_source_channel_failed(struct mig_source *s, int rc)
 {
@@ -180,11 +177,11 @@ run_round(struct mig_source *s)
 static double
 forecast(const struct mig_source *s)
 {
-	double lead_s = (double)s->harvest_ns / 1e9 + UNMEASURED_MS / 1e3;
+	double lead_s = (double)s->harvest_ns / 1e9 + MIG_UNMEASURED_MS / 1e3;
 	struct totals t = ask_watches(s);
 	struct mig_measure m = {
 		.bandwidth = s->bandwidth,
-		.fixed_ms = (double)(s->harvest_ns + 2 * s->rtt_ns) / 1e6 + UNMEASURED_MS,
+		.fixed_ms = (double)(s->harvest_ns + 2 * s->rtt_ns) / 1e6 + MIG_UNMEASURED_MS,
 	};
 	double pages = 0;
 

@@ -195,6 +195,34 @@ int wherry_agent_resolve(struct wherry_agent *agent, bool serve);
 /** Fill @p ret_status. */
 void wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_status);
 
+/** A region as a forecast sees it. */
+struct wherry_forecast_region {
+	uint64_t pages;           /**< of 4 KiB */
+	double dirty_pages_per_s; /**< different pages written within a second, by anybody */
+};
+/** What a migration would be given. */
+struct wherry_forecast_terms {
+	double bandwidth;         /**< bytes per second, above 0 */
+	double downtime_limit_ms; /**< as in struct wherry_migrate_params */
+	unsigned int max_rounds;  /**< likewise, at least 1 */
+};
+/** What would come of it. */
+struct wherry_forecast {
+	bool converges;      /**< the blackout gets below the limit */
+	unsigned int rounds; /**< of pre-copy */
+	double seconds;      /**< that they take */
+	double blackout_ms;  /**< predicted after the last of them */
+	size_t worst;        /**< the region of which most would be left to send */
+};
+/**
+ * Reckon, before anything is begun, what a migration of these @p n regions would come
+ * to: pages are taken for written independently of each other. Pure. -EINVAL: a rule on
+ * the terms is broken.
+ */
+int wherry_forecast(const struct wherry_forecast_region *regions, size_t n,
+	const struct wherry_forecast_terms *terms, struct wherry_forecast *ret_forecast)
+	WHERRY_MUST_CHECK;
+
 WHERRY_END_DECLS
 
 #endif /* WHERRY_MIGRATE_H */

@@ -107,6 +107,8 @@ TEST(command_explains_itself_and_what_it_does_not_know)
 	expect("migrate --max-rounds=-1 unix:/x", 64, "no whole number");
 	expect("watch --interval=7", 64, "from 50");
 	expect("status extra", 64, "Usage");
+	expect("forecast --bandwidth=0", 64, "no whole number from 1");
+	expect("forecast extra", 64, "Usage");
 }
 
 TEST(command_says_which_application_it_does_not_find)
@@ -202,4 +204,20 @@ TEST(command_info_gives_reasons)
 		CHECK(json_string_length(json_object_get(backend, "reason")) > 0);
 	json_decref(info);
 	free(run);
+}
+
+TEST(command_forecast_says_before_starting_whether_it_would_converge)
+{
+	struct pair_opts opts = { .no_dest = true, .writer = true };
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "forecast --seconds=1 --downtime-limit=60000 --control=%s"), 0,
+		"would converge: after 1 rounds");
+	expect(with(pair, "forecast --seconds=1 --bandwidth=1M --control=%s"), 3,
+		"would not converge");
+	expect(with(pair, "forecast --seconds=1 --bandwidth=1M --json --control=%s"), 3,
+		"\"converges\":false");
+	pair_destroy(pair);
 }

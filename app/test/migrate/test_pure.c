@@ -240,3 +240,66 @@ TEST(migrate_uri_is_tcp_host_port_or_unix_path)
 	path[5 + 107] = 'x';
 	check_uri(path, NULL, NULL, NULL);
 }
+
+static struct wherry_forecast
+play(double dirty, double bandwidth, double limit_ms)
+{
+	/* 1 GiB, of which a quarter is never written */
+	const struct wherry_forecast_region regions[] = { { .pages = 65536 },
+		{ .pages = 196608, .dirty_pages_per_s = dirty } };
+	const struct wherry_forecast_terms terms = {
+		.bandwidth = bandwidth, .downtime_limit_ms = limit_ms, .max_rounds = 30
+	};
+	struct wherry_forecast f;
+
+	CHECK_EQ(wherry_forecast(regions, 2, &terms, &f), 0);
+	return f;
+}
+
+TEST(migrate_forecast_of_state_nobody_writes_is_one_round)
+{
+	struct wherry_forecast f = play(0, (double)(1 << 30), 50);
+
+	CHECK(f.converges);
+	CHECK_EQ(f.rounds, 1);
+	CHECK(near(f.seconds, 1));
+	CHECK(f.blackout_ms < 50);
+}
+
+/* 100 MB/s against 1 GiB/s: a tenth is left after each round. */
+TEST(migrate_forecast_converges_if_more_can_be_sent_than_is_written)
+{
+	struct wherry_forecast f = play(25000, (double)(1 << 30), 10);
+
+	CHECK(f.converges);
+	CHECK(f.rounds >= 3 && f.rounds <= 5);
+	CHECK(f.seconds > 1 && f.seconds < 1.3);
+	CHECK(f.blackout_ms > 5 && f.blackout_ms <= 10);
+}
+
+TEST(migrate_forecast_names_the_region_that_prevents_it)
+{
+	struct wherry_forecast f = play(100000, 100e6, 50);
+
+	CHECK(!f.converges);
+	CHECK_EQ(f.rounds, 30);
+	CHECK_EQ(f.worst, 1);
+	CHECK(f.blackout_ms > 1000);
+	f = play(1e9, 100e6, 50); /* all of it, all the time */
+	CHECK(!f.converges);
+	CHECK(f.blackout_ms < 196608 * 4096 / 100e6 * 1e3 + 6);
+}
+
+TEST(migrate_forecast_wants_a_bandwidth_and_a_round)
+{
+	struct wherry_forecast_terms terms = { .max_rounds = 1 };
+	struct wherry_forecast f;
+
+	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), -EINVAL);
+	terms = (struct wherry_forecast_terms){ .bandwidth = 1 };
+	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), -EINVAL);
+	terms.max_rounds = 1;
+	terms.downtime_limit_ms = 50;
+	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), 0);
+	CHECK(f.converges);
+}
