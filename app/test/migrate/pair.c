@@ -42,7 +42,9 @@ pair_hash(const struct pair *pair)
 
 	for (int i = 0; i < PAIR_REGIONS; i++) {
 		const uint8_t *p = pair->mem[i];
-		size_t skip = i == 0 && pair->opts.filter ? 16 * PAIR_PAGE : 0;
+		size_t skip = i == 0 && pair->opts.filter && !pair->opts.owned_at_last
+			? 16 * PAIR_PAGE
+			: 0;
 
 		hash = XXH3_64bits_withSeed(p + skip, pair->len[i] - skip, hash);
 	}
@@ -56,7 +58,8 @@ filter(void *ctx, bool final, struct wherry_bitmap *worthless)
 {
 	struct pair *pair = ctx;
 
-	(void) final;
+	if (final && pair->opts.owned_at_last)
+		return;
 	wherry_bitmap_mark(worthless,
 		(struct wherry_span){
 			(uint64_t)(uintptr_t)pair->mem[0] + 8 * PAIR_PAGE, 8 * PAIR_PAGE });
@@ -512,6 +515,8 @@ pair_begin(struct pair *pair, const struct wherry_migrate_params *params)
 
 	if (p.channels == 0)
 		p.channels = 1; /* as the proxy has */
+	if (p.downtime_limit_ms == 0)
+		p.downtime_limit_ms = 1000; /* a busy machine converges late */
 	return wherry_agent_migrate(pair->agent, pair->uri, &p);
 }
 

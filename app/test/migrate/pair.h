@@ -30,8 +30,9 @@ struct pair_opts {
 	unsigned int writer_us;     /* pause between its writes */
 	enum wherry_cpu_source cpu; /* source of the CPU writes */
 	bool filter;                /* pages from 8 to 15 of the first region are worthless */
-	struct proxy_plan plan;     /* the proxy stands in between if its kind is not none */
-	unsigned int dest_fault;    /* the child's nth fault point fails */
+	bool owned_at_last;     /* until everything stands still: then they are in use, unwritten */
+	struct proxy_plan plan; /* the proxy stands in between if its kind is not none */
+	unsigned int dest_fault; /* the child's nth fault point fails */
 	/* what the destination is given differently */
 	const char *dest_region_name;
 	size_t dest_less; /* its first region is so much shorter */

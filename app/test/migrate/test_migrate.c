@@ -75,6 +75,25 @@ TEST(migrate_leaves_worthless_pages_out)
 	pair_destroy(pair);
 }
 
+/*
+ * A buffer that was free is harvested, filtered, and then owned without being written
+ * again: filtered is not clean, so it is sent when all stands still.
+ */
+TEST(migrate_sends_a_filtered_page_that_becomes_owned_without_a_write)
+{
+	struct pair_opts opts = { .filter = true, .owned_at_last = true };
+	struct wherry_migrate_params params = { .verify = true };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	memset(pair->mem[0] + 8 * PAIR_PAGE, 0x77, 8 * PAIR_PAGE);
+	pair_migrate(pair, &params, &st);
+	pair_check_moved(pair, &st);
+	CHECK_EQ(st.filtered_pages, 0);
+	CHECK_EQ(st.round.pages, 8 + 1);
+	pair_destroy(pair);
+}
+
 /* Whoever connects and is no Wherry is sent away, and the source that comes later served. */
 TEST(migrate_destination_sends_strangers_away)
 {
