@@ -16,6 +16,9 @@
 
 bool bench_long;
 
+uint64_t bench_size = 256 * MIB;
+unsigned int bench_channels = 2;
+
 static struct bench *benches;
 static char cannot[256]; /* what bench_cannot() was told last */
 
@@ -51,6 +54,8 @@ static const struct argp_option arguments[] = {
 	{ "runs", 'n', "N", 0, "measure N times, 1 to 101 (7)", 0 },
 	{ "json", 'j', NULL, 0, "results as one JSON object", 0 },
 	{ "list", 'l', NULL, 0, "name the benches", 0 },
+	{ "size", 's', "MIB", 0, "migrate: so much memory, 16 to 16384 (256)", 0 },
+	{ "channels", 'c', "N", 0, "migrate: so many connections, 1 to 16 (2)", 0 },
 	{ "long", 'L', NULL, 0, "race: 10^9 writes", 0 },
 	{ 0 },
 };
@@ -64,15 +69,16 @@ known(const char *name)
 	return false;
 }
 
-static void
-set_runs(struct argp_state *state, struct options *opts, const char *arg)
+static unsigned int
+number(struct argp_state *state, const char *name, const char *arg, unsigned int min,
+	unsigned int max)
 {
 	char *end;
 	unsigned long n = strtoul(arg, &end, 10);
 
-	if (*end != '\0' || n < 1 || n > RESULT_MAX_RUNS)
-		argp_error(state, "--runs wants a number from 1 to %d", RESULT_MAX_RUNS);
-	opts->runs = (unsigned int)n;
+	if (*end != '\0' || n < min || n > max)
+		argp_error(state, "--%s wants a number from %u to %u", name, min, max);
+	return (unsigned int)n;
 }
 
 static error_t
@@ -82,7 +88,13 @@ parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'n':
-		set_runs(state, opts, arg);
+		opts->runs = number(state, "runs", arg, 1, RESULT_MAX_RUNS);
+		return 0;
+	case 's':
+		bench_size = number(state, "size", arg, 16, 16384) * MIB;
+		return 0;
+	case 'c':
+		bench_channels = number(state, "channels", arg, 1, 16);
 		return 0;
 	case 'j':
 		opts->json = true;

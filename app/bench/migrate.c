@@ -1,38 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bytes per second of a migration over TCP on the loopback device: 256 MiB of state
- * that nobody writes, from this process to a child. The baseline is iperf3 with one
- * stream over the same device in the same run.
+ * A migration over TCP on the loopback device, from this process to a child: state of
+ * random bytes that nobody writes, as fast as it goes, and what it costs the CPUs of both
+ * sides; the same with zstd, on bytes that do not shrink and on some that do; and the
+ * blackout, with nobody writing and with a thread that writes 100 MB/s. Beside it, in the
+ * same run: the same bytes with no format at all (raw.c), and iperf3 with as many streams.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <wherry_migrate.h>
+#include "side.h"
 
-#include "bench.h"
-
-#define SIZE (256 * MIB)
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 120000
+#define DIRTY_BYTES_PER_S 100000000.0
+#define DIRTY_LIMIT_MS 10 /* the forecast reckons 5 ms for what it cannot measure */
 
 /* The state, at an address that parent and child agree on because fork keeps it. */
 struct state {
 	char *memory;
-};
-
-/* One side of a migration: what it takes to be an agent. */
-struct side {
-	struct wherry_tracker *tracker;
-	struct wherry_watch *watch;
-	struct wherry_agent *agent;
-	char name[64];
-	char control[96];
+	char uri[64];
+	struct side *side; /* of the child */
 };
 
 static int
@@ -45,95 +36,68 @@ stamp(void *ctx, uint64_t *ret_burst_ns)
 
 static const struct wherry_agent_ops idle = { .quiesce = stamp, .takeover = stamp };
 
-static void
-side_fini(struct side *side)
+/* ---- a thread that writes ---- */
+
+struct writer {
+	char *memory;
+	unsigned int stop, standing; /* atomic */
+	pthread_t thread;
+};
+
+/* One word in each of 100 pages, wherever, then a pause that makes it 100 MB/s. */
+static void *
+writer_main(void *arg)
 {
-	wherry_agent_destroy(side->agent);
-	wherry_watch_destroy(side->watch);
-	wherry_tracker_destroy(side->tracker);
-}
+	struct writer *w = arg;
+	uint64_t x = 88172645463325252u, begin = bench_now_ns(), pages = bench_size / PAGE;
 
-static int
-side_init(struct side *side, const struct state *state, const char *incoming)
-{
-	const struct wherry_tracker_opts defaults = { 0 };
-	struct wherry_span span = { .iova = (uint64_t)(uintptr_t)state->memory, .len = SIZE };
-	struct wherry_agent_opts opts = {
-		.name = side->name, .control = side->control, .incoming = incoming, .ops = &idle
-	};
-	int rc;
-
-	memset(side, 0, sizeof(*side));
-	snprintf(side->name, sizeof(side->name), "wherry-bench-%d", (int)getpid());
-	snprintf(side->control, sizeof(side->control), "/tmp/%s.sock", side->name);
-	rc = wherry_tracker_create(&defaults, &side->tracker);
-	if (rc == 0)
-		rc = wherry_watch_create(side->tracker, "state", span, PAGE, &side->watch);
-	opts.tracker = side->tracker;
-	if (rc == 0)
-		rc = wherry_agent_create(&opts, &side->agent);
-	if (rc == 0)
-		rc = wherry_agent_start(side->agent);
-	return rc;
-}
-
-/* A port that was free a moment ago. */
-static int
-free_port(void)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), port = -1;
-
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 &&
-		getsockname(fd, (struct sockaddr *)&at, &len) == 0)
-		port = ntohs(at.sin_port);
-	if (fd >= 0)
-		close(fd);
-	return port;
-}
-
-/* The child: memory of its own at the same address, then wait for what comes. */
-static void receive(const struct state *state, const char *uri, int ready)
-	__attribute__((noreturn));
-
-static void
-receive(const struct state *state, const char *uri, int ready)
-{
-	struct side side = { 0 };
-	void *p = mmap(state->memory, SIZE, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0);
-	int rc = p == state->memory ? side_init(&side, state, uri) : -ENOMEM;
-
-	if (write(ready, &rc, sizeof(rc)) != sizeof(rc))
-		_exit(1);
-	if (rc == 0)
-		rc = wherry_agent_wait(side.agent);
-	side_fini(&side);
-	_exit(rc != 0);
-}
-
-static pid_t
-start_receiver(const struct state *state, const char *uri)
-{
-	int ready[2], rc = -EPIPE;
-	pid_t pid;
-
-	if (pipe(ready) != 0)
-		return -1;
-	pid = fork();
-	if (pid == 0)
-		receive(state, uri, ready[1]);
-	close(ready[1]);
-	if (pid > 0 && read(ready[0], &rc, sizeof(rc)) != sizeof(rc))
-		rc = -EPIPE;
-	close(ready[0]);
-	if (pid > 0 && rc != 0) {
-		waitpid(pid, NULL, 0);
-		return rc;
+	for (double bytes = 0; !__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE);) {
+		for (int i = 0; i < 100; i++, bytes += (double)PAGE) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			*(volatile uint64_t *)(void *)(w->memory + x % pages * PAGE) = x;
+		}
+		while ((double)(bench_now_ns() - begin) / 1e9 * DIRTY_BYTES_PER_S < bytes &&
+			!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE))
+			usleep(100);
 	}
-	return pid;
+	__atomic_store_n(&w->standing, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static int
+stop_writer(void *ctx, uint64_t *ret_burst_ns)
+{
+	struct writer *w = ctx;
+
+	*ret_burst_ns = bench_now_ns();
+	__atomic_store_n(&w->stop, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&w->standing, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return 0;
+}
+
+/* ---- a migration ---- */
+
+static int
+child_ready(void *ctx)
+{
+	struct state *state = ctx;
+
+	state->side = calloc(1, sizeof(*state->side));
+	return state->side == NULL ? -ENOMEM
+				   : side_init(state->side, state->memory, &idle, state->uri);
+}
+
+static int
+child_main(void *ctx)
+{
+	struct state *state = ctx;
+	int rc = wherry_agent_wait(state->side->agent);
+
+	side_fini(state->side);
+	return rc;
 }
 
 static bool
@@ -144,10 +108,10 @@ ended(enum wherry_state state)
 }
 
 static int
-migrate_once(struct side *side, const char *uri, struct wherry_status *ret_status)
+migrate_once(struct side *side, const char *uri, const struct wherry_migrate_params *params,
+	struct wherry_status *ret_status)
 {
-	static const struct wherry_migrate_params unhurried = { 0 };
-	int rc = wherry_agent_migrate(side->agent, uri, &unhurried);
+	int rc = wherry_agent_migrate(side->agent, uri, params);
 
 	for (unsigned int ms = 0; rc == 0 && ms < PATIENCE_MS; ms += 10) {
 		usleep(10000);
@@ -160,32 +124,101 @@ migrate_once(struct side *side, const char *uri, struct wherry_status *ret_statu
 	return rc != 0 ? rc : -ETIMEDOUT;
 }
 
+/* To a new child; *ret_cpu: seconds of both sides. */
 static int
-measure_migration(const struct state *state, struct bench_result *result)
+migrate(struct state *state, const struct wherry_agent_ops *ops,
+	const struct wherry_migrate_params *params, struct wherry_status *ret_status,
+	double *ret_cpu)
 {
-	struct wherry_status status;
+	double cpu, theirs = 0;
+	struct receiver r;
 	struct side side;
-	char uri[64];
-	pid_t child;
 	int rc;
 
-	snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", free_port());
-	child = start_receiver(state, uri);
-	if (child <= 0)
-		return bench_cannot((int)child, "no destination on %s", uri);
-	rc = side_init(&side, state, NULL);
-	if (rc == 0)
-		rc = migrate_once(&side, uri, &status);
-	side_fini(&side);
+	snprintf(state->uri, sizeof(state->uri), "tcp:127.0.0.1:%d", bench_free_port());
+	rc = receiver_start(&r, state->memory, child_ready, child_main, state);
 	if (rc != 0)
-		kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+		return bench_cannot(rc, "no destination on %s", state->uri);
+	rc = side_init(&side, state->memory, ops, NULL);
+	cpu = bench_cpu();
+	if (rc == 0)
+		rc = migrate_once(&side, state->uri, params, ret_status);
+	*ret_cpu = bench_cpu() - cpu;
+	side_fini(&side);
+	rc = receiver_end(&r, rc != 0, &theirs) != 0 && rc == 0 ? -EIO : rc;
+	*ret_cpu += theirs;
+	return rc;
+}
+
+static double
+per_gib(double seconds)
+{
+	return seconds / ((double)bench_size / (double)GIB);
+}
+
+static double
+mb_per_s(double seconds)
+{
+	return (double)bench_size / seconds / 1e6;
+}
+
+/* ---- what is measured ---- */
+
+/* Random words; text: such that three quarters of each page are one word over and over. */
+static void
+fill(char *memory, bool text)
+{
+	uint64_t x = 0x9e3779b97f4a7c15u;
+
+	for (uint64_t i = 0; i < bench_size; i += 8) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		memcpy(memory + i, &x, 8);
+		if (text && i % PAGE >= PAGE / 4)
+			memset(memory + i, 'w', 8);
+	}
+}
+
+static int
+measure_idle(struct state *state, struct bench_result *result, bool compress, const char *rate,
+	const char *cost)
+{
+	struct wherry_migrate_params params = { .channels = bench_channels, .compress = compress };
+	struct wherry_status status;
+	double cpu;
+	int rc = migrate(state, &idle, &params, &status, &cpu);
+
 	if (rc != 0)
 		return rc;
-	bench_record(result, "migration", "MB/s",
-		(double)status.bytes_sent / ((double)status.total_ns / 1e9) / 1e6);
-	bench_record(result, "idle_blackout", "ms", (double)status.blackout_ns / 1e6);
+	bench_record(result, rate, "MB/s", mb_per_s((double)status.total_ns / 1e9));
+	bench_record(result, cost, "CPU s/GiB", per_gib(cpu));
+	if (!compress)
+		bench_record(result, "idle_blackout", "ms", (double)status.blackout_ns / 1e6);
 	return 0;
+}
+
+static int
+measure_busy(struct state *state, struct bench_result *result)
+{
+	struct wherry_migrate_params params = {
+		.channels = bench_channels, .downtime_limit_ms = DIRTY_LIMIT_MS, .max_rounds = 200
+	};
+	struct writer w = { .memory = state->memory };
+	struct wherry_agent_ops ops = { .quiesce = stop_writer, .takeover = stamp, .ctx = &w };
+	struct wherry_status status;
+	uint64_t unused;
+	double cpu;
+	int rc = -pthread_create(&w.thread, NULL, writer_main, &w);
+
+	if (rc != 0)
+		return rc;
+	rc = migrate(state, &ops, &params, &status, &cpu);
+	stop_writer(&w, &unused);
+	pthread_join(w.thread, NULL);
+	if (rc == 0)
+		bench_record(result, "busy_blackout", "ms", (double)status.blackout_ns / 1e6);
+	return rc;
 }
 
 /* MB/s of iperf3's own report, or 0. */
@@ -206,14 +239,15 @@ static double
 iperf3(void)
 {
 	char command[256];
-	int port = free_port();
+	int port = bench_free_port();
 	double rate;
 	FILE *in;
 
 	snprintf(command, sizeof(command),
 		"timeout 10 iperf3 -s -1 -p %d >/dev/null 2>&1 & sleep 0.2;"
-		"timeout 10 iperf3 -c 127.0.0.1 -p %d -t 1 -J 2>/dev/null; kill $! 2>/dev/null; wait",
-		port, port);
+		"timeout 10 iperf3 -c 127.0.0.1 -p %d -P %u -t 1 -J 2>/dev/null;"
+		"kill $! 2>/dev/null; wait",
+		port, port, bench_channels);
 	in = popen(command, "re");
 	if (in == NULL)
 		return 0;
@@ -229,12 +263,11 @@ migrate_setup(void **ret_ctx)
 
 	if (state == NULL)
 		return bench_cannot(-ENOMEM, "no memory");
-	state->memory = bench_memory(SIZE, 2 * MIB);
+	state->memory = bench_memory(bench_size, 2 * MIB);
 	if (state->memory == NULL) {
 		free(state);
 		return bench_cannot(-ENOMEM, "no memory");
 	}
-	memset(state->memory, 0x5a, SIZE);
 	*ret_ctx = state;
 	return 0;
 }
@@ -244,26 +277,52 @@ migrate_teardown(void *ctx)
 {
 	struct state *state = ctx;
 
-	bench_memory_free(state->memory, SIZE);
+	bench_memory_free(state->memory, bench_size);
 	free(state);
+}
+
+static int
+measure_raw(const struct state *state, struct bench_result *result)
+{
+	double seconds, cpu;
+	int rc = raw_transfer(state->memory, &seconds, &cpu);
+
+	if (rc != 0)
+		return bench_cannot(rc, "the raw transfer broke");
+	bench_record(result, "raw", "MB/s", mb_per_s(seconds));
+	bench_record(result, "raw_cpu", "CPU s/GiB", per_gib(cpu));
+	return 0;
 }
 
 static int
 migrate_run(void *ctx, struct bench_result *result)
 {
-	double rate = iperf3();
+	struct state *state = ctx;
+	double rate;
+	int rc;
 
-	if (rate <= 0)
-		return bench_cannot(-ENOENT, "iperf3 does not run: apt-get install iperf3");
-	bench_record(result, "iperf3_1_stream", "MB/s", rate);
-	return measure_migration(ctx, result);
+	fill(state->memory, false);
+	rc = measure_raw(state, result);
+	rate = rc == 0 ? iperf3() : 0;
+	if (rc == 0 && rate <= 0)
+		rc = bench_cannot(-ENOENT, "iperf3 does not run: apt-get install iperf3");
+	if (rc == 0)
+		bench_record(result, "iperf3", "MB/s", rate);
+	if (rc == 0)
+		rc = measure_idle(state, result, false, "migration", "migration_cpu");
+	if (rc == 0)
+		rc = measure_idle(state, result, true, "zstd_in_vain", "zstd_in_vain_cpu");
+	if (rc == 0)
+		rc = measure_busy(state, result);
+	fill(state->memory, true);
+	return rc == 0 ? measure_idle(state, result, true, "zstd", "zstd_cpu") : rc;
 }
 
-static struct bench migrate = {
+static struct bench migrate_bench = {
 	.name = "migrate",
-	.what = "bytes per second of a migration over loopback TCP, beside iperf3",
+	.what = "a migration over loopback TCP, beside the raw bytes and iperf3",
 	.setup = migrate_setup,
 	.run = migrate_run,
 	.teardown = migrate_teardown,
 };
-BENCH(migrate)
+BENCH(migrate_bench)

@@ -4,8 +4,7 @@
 
 /*
  * The command. main.c finds the subcommand; each of the others is one subcommand and
- * returns the exit status. All but info speak to an
- * application; client.c does that for them.
+ * returns the exit status. client.c speaks to an application for those that do.
  */
 
 #include <argp.h>

@@ -291,6 +291,25 @@ send_round(struct hostile *h, uint64_t n, uint64_t channels)
 	send_table(h, WHERRY_REC_ROUND, &t);
 }
 
+/* The round's pages on another channel may still be on their way. */
+TEST(migrate_destination_answers_a_round_when_all_its_channels_are_through)
+{
+	struct hostile *h = begin_with(false, 2);
+	struct mig_channel *ch = join(h, 's', 1);
+	struct wherry_table t = table(h);
+
+	send_round(h, 1, 2);
+	mig_channel_set_timeout(h->ch, 300);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_GOT, NULL), -ETIMEDOUT);
+	mig_channel_set_timeout(h->ch, 10000);
+	wherry_table_put_u64(&t, WHERRY_FLUSH_N, 1);
+	CHECK_EQ(mig_channel_send(ch, WHERRY_REC_FLUSH, t.buf, t.len), 0);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_GOT, NULL), 0);
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	mig_channel_destroy(ch);
+}
+
 TEST(migrate_destination_knows_which_channels_there_are)
 {
 	static const uint64_t lies[] = { 2, MIG_CHANNELS_MAX + 1, UINT64_MAX };

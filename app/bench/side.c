@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "side.h"
+
+void
+side_fini(struct side *side)
+{
+	wherry_agent_destroy(side->agent);
+	wherry_watch_destroy(side->watch);
+	wherry_tracker_destroy(side->tracker);
+}
+
+int
+side_init(struct side *side, char *memory, const struct wherry_agent_ops *ops, const char *incoming)
+{
+	const struct wherry_tracker_opts defaults = { 0 };
+	struct wherry_span span = { .iova = (uint64_t)(uintptr_t)memory, .len = bench_size };
+	struct wherry_agent_opts opts = {
+		.name = side->name, .control = side->control, .incoming = incoming, .ops = ops
+	};
+	int rc;
+
+	memset(side, 0, sizeof(*side));
+	snprintf(side->name, sizeof(side->name), "wherry-bench-%d", (int)getpid());
+	snprintf(side->control, sizeof(side->control), "/tmp/%s.sock", side->name);
+	rc = wherry_tracker_create(&defaults, &side->tracker);
+	if (rc == 0)
+		rc = wherry_watch_create(side->tracker, "state", span, PAGE, &side->watch);
+	opts.tracker = side->tracker;
+	if (rc == 0)
+		rc = wherry_agent_create(&opts, &side->agent);
+	if (rc == 0)
+		rc = wherry_agent_start(side->agent);
+	return rc;
+}
+
+int
+bench_free_port(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), port = -1;
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 &&
+		getsockname(fd, (struct sockaddr *)&at, &len) == 0)
+		port = ntohs(at.sin_port);
+	if (fd >= 0)
+		close(fd);
+	return port;
+}
+
+double
+bench_cpu(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		(double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+/* What the child tells: once when it is ready, once at the end. */
+struct word {
+	int rc;
+	double cpu;
+};
+
+static void
+tell(int fd, int rc, double cpu)
+{
+	struct word word = { .rc = rc, .cpu = cpu };
+
+	if (write(fd, &word, sizeof(word)) != sizeof(word))
+		_exit(1);
+}
+
+static int
+hear(int fd, double *ret_cpu)
+{
+	struct word word;
+
+	if (read(fd, &word, sizeof(word)) != sizeof(word))
+		return -EPIPE;
+	if (ret_cpu != NULL)
+		*ret_cpu = word.cpu;
+	return word.rc;
+}
+
+static int
+populate(char *memory)
+{
+	void *p = mmap(memory, bench_size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0);
+
+	return p == memory ? 0 : -ENOMEM;
+}
+
+int
+receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx), int (*main)(void *ctx),
+	void *ctx)
+{
+	int told[2], rc;
+
+	if (pipe(told) != 0)
+		return -errno;
+	r->pid = fork();
+	if (r->pid == 0) {
+		double begin;
+
+		rc = populate(memory);
+		rc = rc == 0 ? ready(ctx) : rc;
+		begin = bench_cpu();
+		tell(told[1], rc, 0);
+		if (rc == 0)
+			tell(told[1], main(ctx), bench_cpu() - begin);
+		_exit(0);
+	}
+	close(told[1]);
+	r->told = told[0];
+	rc = r->pid > 0 ? hear(r->told, NULL) : -EAGAIN;
+	if (rc != 0 && r->pid > 0)
+		receiver_end(r, true, NULL);
+	return rc;
+}
+
+int
+receiver_end(struct receiver *r, bool end_it, double *ret_cpu)
+{
+	int rc;
+
+	if (end_it)
+		kill(r->pid, SIGKILL);
+	rc = hear(r->told, ret_cpu);
+	close(r->told);
+	waitpid(r->pid, NULL, 0);
+	return rc;
+}
