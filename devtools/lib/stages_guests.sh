@@ -2,13 +2,13 @@
 # shellcheck shell=bash
 # Stage guests: the same tests in machines with real IOMMUs, kernels and drivers (devtools/vm).
 #
-# What a machine needs is built when it is not in the cache: that takes the better part of half
-# an hour once, and shows in the log. A package or a mirror that is missing is a skip with its
+# What a machine needs is built when it is not in the cache: that takes a quarter of an hour
+# once, and shows in the log. A package or a mirror that is missing is a skip with its
 # reason, anything else that goes wrong is a failure.
 
-# Machines, and with --full all of them. They share two kernels and two QEMUs.
-guest_machines=(mock vtd vtd-ad vtd-naive amd-ad smmu-ad)
-guest_machines_full=(compat smmu-stale)
+# Machines, and with --full all of them. These share one kernel and one QEMU.
+guest_machines=(mock vtd vtd-ad vtd-naive amd-ad)
+guest_machines_full=(compat smmu-ad smmu-stale)
 
 # What an IOMMU that forgets D after a read has to be caught by.
 naive_has_to_fail=(tracking_precopy_under_dma_copies_all tracking_read_leaves_exactly_what_was_written

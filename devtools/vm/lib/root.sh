@@ -32,7 +32,8 @@ root_unpack() { # root_unpack FOLDER TREE
 	for package in "$1"/archives/*.deb; do dpkg-deb -x "$package" "$2" || return 1; done
 }
 
-# Meson's description of the other machine. Its libraries are found below TREE.
+# Meson's description of the other machine. Its libraries are found below TREE; so are its
+# headers, before those of the cross compiler, whose kernel is older.
 root_cross() { # root_cross TREE
 	cat <<-END
 		[binaries]
@@ -44,7 +45,7 @@ root_cross() { # root_cross TREE
 		sys_root = '$1'
 		pkg_config_libdir = '$1/usr/lib/aarch64-linux-gnu/pkgconfig:$1/usr/share/pkgconfig'
 		[built-in options]
-		c_args = ['--sysroot=$1']
+		c_args = ['--sysroot=$1', '-isystem', '$1/usr/include/aarch64-linux-gnu', '-isystem', '$1/usr/include']
 		c_link_args = ['--sysroot=$1']
 		[host_machine]
 		system = 'linux'
