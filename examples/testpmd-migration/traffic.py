@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Usage: traffic.py INTERFACE MAC SECONDS: numbered frames of random bytes to MAC, echoes counted.
 
-Whoever has MAC sends them back. Ends after SECONDS, or with Ctrl-C, with one line: sent, echoed,
+Whoever has MAC sends them back. Ends after SECONDS, or with SIGTERM or Ctrl-C, with one line: sent, echoed,
 damaged, the longest time without an echo in milliseconds, and how many echoes came after it.
 """
 import os
+import signal
 import socket
 import struct
 import sys
@@ -53,6 +54,7 @@ def main():
     sock.bind((interface, ETHERTYPE))
     sock.setblocking(False)
     head = bytes.fromhex(mac.replace(":", "")) + sock.getsockname()[4] + struct.pack("!H", ETHERTYPE)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     echoes, sent, end = Echoes(), 0, time.monotonic() + seconds
     try:
         while time.monotonic() < end:
