@@ -268,7 +268,7 @@ follow(struct job *job, const struct shape *shape, struct bench_result *result)
 {
 	const struct jobs jobs = { { shape->merge, shape->count, shape->runs }, shape->all,
 		{ merge_step, count_step, runs_step } };
-	double ns;
+	double ns = 0;
 	int rc = do_jobs(job, &jobs, result, &ns);
 
 	if (rc == 0)

@@ -127,7 +127,7 @@ write_leaves(struct large *l, size_t i)
 static int
 measure_size(struct large *l, size_t i, struct bench_result *result)
 {
-	double all;
+	double all = 0;
 	int rc = 0;
 
 	for (unsigned int n = 0; n < ROUNDS && rc == 0; n++) {
