@@ -38,8 +38,8 @@ struct receiver {
  */
 int receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx),
 	int (*main)(void *ctx), void *ctx);
-/* Wait for it; *ret_cpu: seconds of main. 0, or what main returned. kill: end it first. */
-int receiver_end(struct receiver *r, bool kill, double *ret_cpu);
+/* Wait for it; *ret_cpu: seconds of main. 0, or what main returned. end_it: first. */
+int receiver_end(struct receiver *r, bool end_it, double *ret_cpu);
 
 /* Seconds of CPU this process has used, all threads. */
 double bench_cpu(void);

@@ -408,7 +408,7 @@ advance(struct iovec **iov, size_t *n_iov, size_t n)
 		(*iov)++;
 		(*n_iov)--;
 	}
-	if (n > 0) {
+	if (n > 0 && *n_iov > 0) {
 		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
 		(*iov)->iov_len -= n;
 	}

@@ -159,7 +159,7 @@ join(struct mig_source *s, const struct mig_uri *uri, unsigned int i)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 128];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 128 };
-	struct mig_channel *ch;
+	struct mig_channel *ch = NULL;
 	int rc = connect_channel(s, uri, &ch);
 
 	if (rc != 0)
