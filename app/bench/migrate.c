@@ -134,7 +134,7 @@ migrate(struct state *state, const struct wherry_agent_ops *ops,
 	double *ret_cpu)
 {
 	double cpu, theirs = 0;
-	struct receiver r;
+	struct receiver r = { .told = -1 };
 	struct side side;
 	int rc;
 

@@ -146,7 +146,7 @@ raw_transfer(char *memory, double *ret_seconds, double *ret_cpu)
 {
 	struct raw raw = { .memory = memory, .port = bench_free_port(), .sends = true };
 	double cpu = 0, theirs = 0;
-	struct receiver r;
+	struct receiver r = { .told = -1 };
 	uint64_t begin;
 	int rc = listen_here(&raw);
 
