@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,9 +25,14 @@ static bool active;
 const char *
 shim_unknown_release(const char *version)
 {
-	unsigned int year, month;
+	unsigned long year, month;
+	char *end = NULL;
 
-	if (sscanf(version, "DPDK %u.%u", &year, &month) != 2 || month > 12)
+	if (strncmp(version, "DPDK ", 5) != 0)
+		return "its version makes no sense";
+	year = strtoul(version + 5, &end, 10);
+	month = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+	if (year > 99 || month == 0 || month > 12)
 		return "its version makes no sense";
 	if (year * 100 + month < FIRST_RELEASE)
 		return "it is older than 22.11";
