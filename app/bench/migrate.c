@@ -135,7 +135,7 @@ migrate(struct state *state, const struct wherry_agent_ops *ops,
 {
 	double cpu, theirs = 0;
 	struct receiver r = { .told = -1 };
-	struct side side;
+	struct side side = { 0 };
 	int rc;
 
 	snprintf(state->uri, sizeof(state->uri), "tcp:127.0.0.1:%d", bench_free_port());
@@ -188,8 +188,8 @@ measure_idle(struct state *state, struct bench_result *result, bool compress, co
 	const char *cost)
 {
 	struct wherry_migrate_params params = { .channels = bench_channels, .compress = compress };
-	struct wherry_status status = { .total_ns = 0 };
-	double cpu;
+	struct wherry_status status = { 0 };
+	double cpu = 0;
 	int rc = migrate(state, &idle, &params, &status, &cpu);
 
 	if (rc != 0)
@@ -210,7 +210,7 @@ migrate_busy(struct state *state, unsigned int limit_ms, struct wherry_status *r
 	struct writer w = { .memory = state->memory };
 	struct wherry_agent_ops ops = { .quiesce = stop_writer, .takeover = stamp, .ctx = &w };
 	uint64_t unused;
-	double cpu;
+	double cpu = 0;
 	int rc = -pthread_create(&w.thread, NULL, writer_main, &w);
 
 	if (rc != 0)
@@ -225,7 +225,7 @@ migrate_busy(struct state *state, unsigned int limit_ms, struct wherry_status *r
 static int
 measure_busy(struct state *state, struct bench_result *result)
 {
-	struct wherry_status status = { .total_ns = 0 };
+	struct wherry_status status = { 0 };
 	int rc = migrate_busy(state, DIRTY_LIMIT_MS, &status);
 
 	if (rc != 0)
