@@ -43,7 +43,7 @@ in_guest() { # in_guest MACHINE OPTION... -- COMMAND...
 guest_conformance() { # guest_conformance MACHINE
 	local nic
 	for nic in e1000e igb; do
-		limit=600 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
+		limit=900 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
 			"$programs/app/test/wherry-test" -f '*@nic' tracking_ exact_ vfio_ iommufd_ type1_
 	done
 }
@@ -90,7 +90,7 @@ stage_guests() {
 		limit=3600 check "$machine is built" devtools/vm/build "$machine" || continue
 		guest_programs "$machine" || continue
 		case $machine in
-		vtd-naive) limit=600 check "a VT-d that forgets D is noticed" naive_is_noticed ;;
+		vtd-naive) limit=900 check "a VT-d that forgets D is noticed" naive_is_noticed ;;
 		mock) guest_mock ;;
 		vtd) guest_conformance vtd
 			guest_nodes ;;
