@@ -129,7 +129,7 @@ reckon(const struct options *o, const json_t *report)
 		.dirty_pages_per_s =
 			get_real(r, "iommu_pages_per_s") + get_real(r, "cpu_pages_per_s"),
 	};
-	if (wherry_forecast(regions, n, &o->terms, &f) != 0) {
+	if (wherry_forecast_reckon(regions, n, &o->terms, &f) != 0) {
 		free(regions);
 		return 1;
 	}

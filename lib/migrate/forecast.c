@@ -59,7 +59,7 @@ find_worst(const struct wherry_forecast_region *regions, size_t n, double second
 }
 
 int
-wherry_forecast(const struct wherry_forecast_region *regions, size_t n,
+wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 	const struct wherry_forecast_terms *terms, struct wherry_forecast *ret_forecast)
 {
 	struct wherry_forecast f = { .converges = false };

@@ -219,7 +219,7 @@ struct wherry_forecast {
  * to: pages are taken for written independently of each other. Pure. -EINVAL: a rule on
  * the terms is broken.
  */
-int wherry_forecast(const struct wherry_forecast_region *regions, size_t n,
+int wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 	const struct wherry_forecast_terms *terms, struct wherry_forecast *ret_forecast)
 	WHERRY_MUST_CHECK;
 

@@ -252,7 +252,7 @@ play(double dirty, double bandwidth, double limit_ms)
 	};
 	struct wherry_forecast f;
 
-	CHECK_EQ(wherry_forecast(regions, 2, &terms, &f), 0);
+	CHECK_EQ(wherry_forecast_reckon(regions, 2, &terms, &f), 0);
 	return f;
 }
 
@@ -295,11 +295,11 @@ TEST(migrate_forecast_wants_a_bandwidth_and_a_round)
 	struct wherry_forecast_terms terms = { .max_rounds = 1 };
 	struct wherry_forecast f;
 
-	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), -EINVAL);
+	CHECK_EQ(wherry_forecast_reckon(NULL, 0, &terms, &f), -EINVAL);
 	terms = (struct wherry_forecast_terms){ .bandwidth = 1 };
-	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), -EINVAL);
+	CHECK_EQ(wherry_forecast_reckon(NULL, 0, &terms, &f), -EINVAL);
 	terms.max_rounds = 1;
 	terms.downtime_limit_ms = 50;
-	CHECK_EQ(wherry_forecast(NULL, 0, &terms, &f), 0);
+	CHECK_EQ(wherry_forecast_reckon(NULL, 0, &terms, &f), 0);
 	CHECK(f.converges);
 }
