@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* The ioctls of a scripted kernel with iommufd and devices; its traps are those of the real one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,50 +8,11 @@
 #include <unistd.h>
 
 #include "base_priv.h"
-#include "fake_kernel.h"
+#include "fake_kernel_priv.h"
 #include "iommufd_uapi_priv.h"
 #include "machine.h"
 
-#define PAGE UINT64_C(4096)
-#define LEAF_MOST (UINT64_C(2) << 20)
-#define MAX_SPACES 8u
-#define MAX_TABLES 16u
-#define MAX_MAPS 256u
-#define MAX_LEAVES 4096u
-#define FIRST_TABLE 100u
-#define FIRST_DEVICE 200u
-
-struct map {
-	uint64_t iova, len;
-	uint8_t *mem;
-	unsigned int flags; /* 0: free */
-	bool file;          /* mem is a mapping of ours */
-};
-
-struct space {  /* an IOAS */
-	int fd; /* of which iommufd; 0: free */
-	bool small;
-	struct map maps[MAX_MAPS];
-};
-
-struct leaf {
-	uint64_t iova, len;
-};
-
-struct table { /* a HWPT */
-	int fd;
-	struct space *space;
-	bool dirty, on, other_kind;
-	size_t n_dirty, n_once;
-	struct leaf is_dirty[MAX_LEAVES]; /* D is set */
-	struct leaf once[MAX_LEAVES];     /* it was, at some time */
-};
-
-static struct device {
-	int fd, iommufd; /* 0: not open, not bound */
-	struct table *table;
-} devices[FAKE_DEVICES];
-
+struct device fake_devices[FAKE_DEVICES];
 struct fake_kernel fake_kernel;
 static struct space spaces[MAX_SPACES];
 static struct table tables[MAX_TABLES];
@@ -81,13 +43,13 @@ static struct device *
 device_by_fd(int fd)
 {
 	for (unsigned int i = 0; i < FAKE_DEVICES; i++)
-		if (devices[i].fd == fd)
-			return &devices[i];
+		if (fake_devices[i].fd == fd)
+			return &fake_devices[i];
 	return NULL;
 }
 
-static struct map *
-map_at(struct space *s, uint64_t iova)
+struct map *
+fake_map_at(struct space *s, uint64_t iova)
 {
 	for (unsigned int i = 0; i < MAX_MAPS; i++)
 		if (s->maps[i].flags != 0 && iova - s->maps[i].iova < s->maps[i].len)
@@ -156,7 +118,7 @@ static int
 add_map(struct space *s, struct map map)
 {
 	for (uint64_t at = 0; at < map.len; at += PAGE)
-		if (map_at(s, map.iova + at) != NULL)
+		if (fake_map_at(s, map.iova + at) != NULL)
 			return -EEXIST;
 	for (unsigned int i = 0; i < MAX_MAPS; i++) {
 		if (s->maps[i].flags == 0) {
@@ -206,7 +168,7 @@ static int
 ioas_copy(int fd, const struct iommu_ioas_copy *c)
 {
 	struct space *from = space_of(fd, c->src_ioas_id), *to = space_of(fd, c->dst_ioas_id);
-	struct map *m = from != NULL ? map_at(from, c->src_iova) : NULL;
+	struct map *m = from != NULL ? fake_map_at(from, c->src_iova) : NULL;
 
 	if (to == NULL || m == NULL)
 		return -ENOENT;
@@ -268,7 +230,7 @@ ioas_unmap(int fd, struct iommu_ioas_unmap *c)
 static unsigned int
 number_of(const struct device *dev)
 {
-	return (unsigned int)(dev - devices);
+	return (unsigned int)(dev - fake_devices);
 }
 
 static int
@@ -278,7 +240,7 @@ hwpt_alloc(int fd, struct iommu_hwpt_alloc *c)
 	bool dirty = (c->flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING) != 0;
 	struct space *s = space_of(fd, c->pt_id);
 
-	if (s == NULL || dev >= FAKE_DEVICES || devices[dev].iommufd != fd)
+	if (s == NULL || dev >= FAKE_DEVICES || fake_devices[dev].iommufd != fd)
 		return -ENOENT;
 	if (dirty && fake_kernel.no_dirty[dev])
 		return -EOPNOTSUPP;
@@ -306,7 +268,7 @@ hw_info(int fd, struct iommu_hw_info *c)
 			(fake_kernel.no_drain ? 0 : VTD_CAP_DRAINS_WRITES) };
 	unsigned int dev = c->dev_id - FIRST_DEVICE;
 
-	if (dev >= FAKE_DEVICES || devices[dev].iommufd != fd)
+	if (dev >= FAKE_DEVICES || fake_devices[dev].iommufd != fd)
 		return -ENOENT;
 	memcpy((void *)(uintptr_t)c->data_uptr, &vtd,
 		c->data_len < sizeof(vtd) ? c->data_len : sizeof(vtd));
@@ -384,7 +346,7 @@ get_dirty(int fd, const struct iommu_hwpt_get_dirty_bitmap *c)
 	fake_kernel.gets++;
 	absent = !is_locked((const void *)(uintptr_t)c->data, c->length / c->page_size / 8);
 	fake_kernel.bitmap_absent |= absent;
-	while (t->on && reach < c->length && map_at(t->space, c->iova + reach) != NULL)
+	while (t->on && reach < c->length && fake_map_at(t->space, c->iova + reach) != NULL)
 		reach += PAGE;
 	for (size_t i = 0; i < t->n_dirty; i++) {
 		struct leaf leaf = t->is_dirty[i];
@@ -409,7 +371,7 @@ destroy(int fd, const struct iommu_destroy *c)
 
 	if (t != NULL) {
 		for (unsigned int i = 0; i < FAKE_DEVICES; i++)
-			if (devices[i].table == t)
+			if (fake_devices[i].table == t)
 				return -EBUSY;
 		t->fd = 0;
 		return 0;
@@ -515,7 +477,7 @@ fake_open(const char *path, int flags)
 {
 	const char *node = strstr(path, "/dev/vfio/devices/vfio");
 	struct device *dev =
-		node != NULL ? &devices[node[strlen("/dev/vfio/devices/vfio")] - '0'] : NULL;
+		node != NULL ? &fake_devices[node[strlen("/dev/vfio/devices/vfio")] - '0'] : NULL;
 	int fd;
 
 	if (strcmp(path, "/dev/iommu") == 0 && (fake_kernel.absent || fake_kernel.forbidden))
@@ -568,7 +530,7 @@ void
 fake_kernel_open(const struct fake_kernel *like)
 {
 	fake_kernel = *like;
-	memset(devices, 0, sizeof(devices)); /* a test that failed left some */
+	memset(fake_devices, 0, sizeof(fake_devices)); /* a test that failed left some */
 	memset(spaces, 0, sizeof(spaces));
 	for (unsigned int i = 0; i < MAX_TABLES; i++)
 		tables[i].fd = 0;
@@ -594,81 +556,10 @@ fake_kernel_close(void)
 	wherry_sys = &wherry_sys_kernel;
 	machine_close(&machine);
 	for (unsigned int i = 0; i < FAKE_DEVICES; i++)
-		CHECK_EQ(devices[i].fd, 0);
+		CHECK_EQ(fake_devices[i].fd, 0);
 	for (unsigned int i = 0; i < MAX_TABLES; i++)
 		CHECK_EQ(tables[i].fd, 0);
 	for (unsigned int i = 0; i < MAX_SPACES; i++)
 		CHECK_EQ(spaces[i].fd, 0);
 	CHECK(!fake_kernel.bitmap_absent);
-}
-
-/* The leaf that translates iova: as large as alignment allows, unless the IOAS wants small ones. */
-static struct leaf
-leaf_at(const struct space *s, const struct map *m, uint64_t iova)
-{
-	uint64_t len = s->small ? PAGE : LEAF_MOST;
-
-	for (; len > PAGE; len >>= 1) {
-		uint64_t first = round_down(iova, len);
-		uint64_t mem = (uint64_t)(uintptr_t)m->mem + (first - m->iova);
-
-		if (len != LEAF_MOST)
-			continue; /* VT-d: nothing between */
-		if (first >= m->iova && first + len <= m->iova + m->len && mem % len == 0)
-			break;
-	}
-	return (struct leaf){ round_down(iova, len), len };
-}
-
-static bool
-holds(const struct leaf *leaves, size_t n, struct leaf leaf)
-{
-	for (size_t i = 0; i < n; i++)
-		if (leaves[i].iova == leaf.iova)
-			return true;
-	return false;
-}
-
-static void
-set_dirty(struct table *t, struct leaf leaf)
-{
-	if (fake_kernel.stuck || holds(t->is_dirty, t->n_dirty, leaf) ||
-		(fake_kernel.no_rearm && holds(t->once, t->n_once, leaf)))
-		return;
-	CHECK(t->n_dirty < MAX_LEAVES && t->n_once < MAX_LEAVES);
-	t->is_dirty[t->n_dirty++] = leaf;
-	t->once[t->n_once++] = leaf;
-}
-
-static int
-dma(unsigned int dev, uint64_t iova, void *buf, const void *from, size_t len)
-{
-	struct table *t = devices[dev].table;
-	unsigned int need = from != NULL ? IOMMU_IOAS_MAP_WRITEABLE : IOMMU_IOAS_MAP_READABLE;
-	struct map *m;
-
-	for (size_t i = 0; i < len; i++) {
-		m = t != NULL ? map_at(t->space, iova + i) : NULL;
-		if (m == NULL || (m->flags & need) == 0)
-			return -EFAULT;
-		if (from != NULL && t->on)
-			set_dirty(t, leaf_at(t->space, m, iova + i));
-		if (from != NULL)
-			m->mem[iova + i - m->iova] = ((const uint8_t *)from)[i];
-		else
-			((uint8_t *)buf)[i] = m->mem[iova + i - m->iova];
-	}
-	return 0;
-}
-
-int
-fake_dma_write(unsigned int dev, uint64_t iova, const void *buf, size_t len)
-{
-	return dma(dev, iova, NULL, buf, len);
-}
-
-int
-fake_dma_read(unsigned int dev, uint64_t iova, void *buf, size_t len)
-{
-	return dma(dev, iova, buf, NULL, len);
 }
