@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -13,21 +12,21 @@
 #include <xxhash.h>
 
 #include "fault_priv.h"
-#include "pair.h"
+#include "pair_priv.h"
 #include "test.h"
 
 static const char *const region_names[PAIR_REGIONS] = { "arena", "table" };
 
-static void
-sleep_us(unsigned int us)
+void
+pair_sleep_us(unsigned int us)
 {
 	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L };
 
 	nanosleep(&ts, NULL);
 }
 
-static uint64_t
-now_ns(void)
+uint64_t
+pair_now_ns(void)
 {
 	struct timespec ts;
 
@@ -65,8 +64,8 @@ filter(void *ctx, bool final, struct wherry_bitmap *worthless)
 			(uint64_t)(uintptr_t)pair->mem[0] + 8 * PAIR_PAGE, 8 * PAIR_PAGE });
 }
 
-static int
-make_watches(struct pair *pair, const char *first_name, size_t less)
+int
+pair_make_watches(struct pair *pair, const char *first_name, size_t less)
 {
 	struct wherry_tracker_opts opts = { .cpu = pair->opts.cpu };
 	int rc = wherry_tracker_create(&opts, &pair->tracker);
@@ -84,8 +83,8 @@ make_watches(struct pair *pair, const char *first_name, size_t less)
 	return rc;
 }
 
-static void
-drop_watches(struct pair *pair)
+void
+pair_drop_watches(struct pair *pair)
 {
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		wherry_watch_destroy(pair->watches[i]);
@@ -98,164 +97,12 @@ pair_arbiter(const struct pair *pair)
 	return pair->opts.arbiter != NULL ? pair->arbiter : NULL;
 }
 
-/* ---- the destination: runs in the child ---- */
-
-static int
-section_check(void *ctx, const void *buf, size_t len)
-{
-	struct pair *pair = ctx;
-
-	(void)buf;
-	(void)len;
-	return pair->opts.dest_check_rc;
-}
-
-static int
-section_load(void *ctx, const void *buf, size_t len)
-{
-	struct pair *pair = ctx;
-
-	pair->shared->loads++;
-	memcpy(pair->shared->section, buf,
-		len < sizeof(pair->shared->section) ? len : sizeof(pair->shared->section) - 1);
-	return pair->opts.dest_load_rc;
-}
-
-static int
-dest_verify(void *ctx)
-{
-	struct pair *pair = ctx;
-
-	pair->shared->verifies++;
-	return pair->opts.dest_verify_rc;
-}
-
-static int
-dest_takeover(void *ctx, uint64_t *ret_first_burst_ns)
-{
-	struct pair *pair = ctx;
-
-	sleep_us(pair->opts.dest_takeover_ms * 1000);
-	pair->shared->takeovers++;
-	*ret_first_burst_ns = now_ns();
-	return pair->opts.dest_takeover_rc;
-}
-
-/* Frame n has n + 14 bytes of n. */
-static void
-dest_inject(void *ctx, const struct wherry_late_frame *frame)
-{
-	struct pair *pair = ctx;
-	const uint8_t *bytes = frame->bytes;
-	unsigned int n = pair->shared->injected;
-	bool right = frame->port == 3 && frame->queue == n % 4 && frame->len == n + 14 &&
-		pair->shared->takeovers == 1;
-
-	for (size_t i = 0; right && i < frame->len; i++)
-		right = bytes[i] == (uint8_t)n;
-	pair->shared->injected_wrong += !right;
-	__atomic_store_n(&pair->shared->injected, n + 1, __ATOMIC_RELEASE);
-}
-
-/* The source's last frames may come after its last word of the migration. */
-static void
-await_injected(const struct pair *pair)
-{
-	uint64_t end = now_ns() + 5000000000u;
-
-	while (pair->shared->wait_rc == 0 && now_ns() < end &&
-		__atomic_load_n(&pair->shared->injected, __ATOMIC_ACQUIRE) < pair->opts.late)
-		sleep_us(500);
-}
-
-static void
-dest_discard(void *ctx)
-{
-	struct pair *pair = ctx;
-
-	pair->shared->discards++;
-}
-
 int
 pair_refuse(void *ctx, uint64_t *ret_ns)
 {
 	(void)ctx;
 	(void)ret_ns;
 	return -EPERM;
-}
-
-static void
-child_log(void *ctx, enum wherry_log_level level, const char *area, const char *line)
-{
-	struct pair_shared *shared = ctx;
-	size_t at = strlen(shared->log);
-
-	(void)level;
-	snprintf(shared->log + at, sizeof(shared->log) - at, "%s: %s\n", area, line);
-}
-
-static int
-dest_create(struct pair *pair)
-{
-	struct wherry_agent_ops ops = { .quiesce = pair_refuse,
-		.verify = dest_verify,
-		.takeover = dest_takeover,
-		.inject = dest_inject,
-		.discard = dest_discard,
-		.ctx = pair };
-	struct wherry_section section = { .name = "port0",
-		.version =
-			pair->opts.dest_section_version != 0 ? pair->opts.dest_section_version : 1,
-		.check = section_check,
-		.load = section_load,
-		.ctx = pair };
-	char control[160];
-	struct wherry_agent_opts opts = { .name = "test",
-		.control = control,
-		.incoming = pair->dest_uri,
-		.tracker = pair->tracker,
-		.ops = &ops,
-		.arbiter = pair_arbiter(pair) };
-	int rc;
-
-	snprintf(control, sizeof(control), "%s.dest", pair->control);
-	rc = wherry_agent_create(&opts, &pair->agent);
-	if (rc == 0)
-		rc = wherry_agent_add_section(pair->agent, &section);
-	return rc == 0 ? wherry_agent_start(pair->agent) : rc;
-}
-
-static void
-child_main(struct pair *pair)
-{
-	int rc;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
-	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
-	for (int i = 0; i < PAIR_REGIONS; i++)
-		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
-	rc = make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);
-	if (rc == 0)
-		rc = dest_create(pair);
-	if (rc != 0) {
-		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "start: %s",
-			strerror(-rc));
-		_exit(1);
-	}
-	if (pair->opts.dest_fault != 0)
-		wherry_fault_arm(pair->opts.dest_fault);
-	__atomic_store_n(&pair->shared->listening, 1, __ATOMIC_RELEASE);
-	pair->shared->wait_rc = wherry_agent_wait(pair->agent);
-	await_injected(pair);
-	wherry_agent_get_status(pair->agent, &pair->shared->status);
-	pair->shared->hash = pair_hash(pair);
-	if (wherry_fault_fired() != NULL)
-		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "fault %s",
-			wherry_fault_fired());
-	wherry_fault_disarm();
-	wherry_agent_destroy(pair->agent);
-	drop_watches(pair);
-	_exit(0);
 }
 
 /* ---- the source ---- */
@@ -277,7 +124,7 @@ writer_main(void *arg)
 	while (!__atomic_load_n(&pair->stop, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 0) {
 			__atomic_store_n(&pair->pause, 2, __ATOMIC_RELEASE);
-			sleep_us(200);
+			pair_sleep_us(200);
 			continue;
 		}
 		x ^= x << 13;
@@ -287,7 +134,7 @@ writer_main(void *arg)
 		write_one(pair, 1, (x >> 20) % pair->len[1]);
 		__atomic_fetch_add(&pair->writes, 1, __ATOMIC_RELAXED);
 		if (pair->opts.writer_us != 0)
-			sleep_us(pair->opts.writer_us);
+			pair_sleep_us(pair->opts.writer_us);
 	}
 	return NULL;
 }
@@ -298,16 +145,16 @@ source_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 	struct pair *pair = ctx;
 
 	pair->quiesces++;
-	sleep_us(pair->opts.quiesce_ms * 1000);
+	pair_sleep_us(pair->opts.quiesce_ms * 1000);
 	if (pair->opts.quiesce_rc != 0)
 		return pair->opts.quiesce_rc;
 	if (pair->writing) {
 		__atomic_store_n(&pair->pause, 1, __ATOMIC_RELEASE);
 		while (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 2)
-			sleep_us(50);
+			pair_sleep_us(50);
 	}
 	write_one(pair, 0, PAIR_PAGE); /* the last burst leaves something, too */
-	*ret_last_burst_ns = now_ns();
+	*ret_last_burst_ns = pair_now_ns();
 	return 0;
 }
 
@@ -380,7 +227,7 @@ source_create(struct pair *pair)
 		.name = "test", .control = pair->control, .ops = &ops, .arbiter = pair_arbiter(pair)
 	};
 
-	CHECK_EQ(make_watches(pair, NULL, 0), 0);
+	CHECK_EQ(pair_make_watches(pair, NULL, 0), 0);
 	opts.tracker = pair->tracker;
 	CHECK_EQ(wherry_agent_create(&opts, &pair->agent), 0);
 	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), 0);
@@ -447,7 +294,7 @@ fill(struct pair *pair)
 void
 pair_start_dest(struct pair *pair)
 {
-	uint64_t end = now_ns() + 10000000000u;
+	uint64_t end = pair_now_ns() + 10000000000u;
 
 	memset(pair->shared, 0, sizeof(*pair->shared));
 	pair->status = -1;
@@ -456,12 +303,12 @@ pair_start_dest(struct pair *pair)
 	pair->child = fork();
 	CHECK(pair->child >= 0);
 	if (pair->child == 0)
-		child_main(pair);
+		pair_child_main(pair);
 	while (!__atomic_load_n(&pair->shared->listening, __ATOMIC_ACQUIRE)) {
 		if (waitpid(pair->child, &pair->status, WNOHANG) == pair->child)
 			FAIL("the destination ended: %s", pair->shared->trouble);
-		CHECK(now_ns() < end);
-		sleep_us(500);
+		CHECK(pair_now_ns() < end);
+		pair_sleep_us(500);
 	}
 }
 
@@ -494,7 +341,7 @@ pair_create(const struct pair_opts *opts)
 void
 pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status)
 {
-	uint64_t end = now_ns() + 20000000000u;
+	uint64_t end = pair_now_ns() + 20000000000u;
 
 	for (;;) {
 		wherry_agent_get_status(pair->agent, ret_status);
@@ -502,8 +349,8 @@ pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_
 			(ret_status->state == WHERRY_STATE_UNKNOWN && pair->opts.arbiter == NULL) ||
 			ret_status->state == WHERRY_STATE_SERVING)
 			break;
-		CHECK(now_ns() < end);
-		sleep_us(300);
+		CHECK(pair_now_ns() < end);
+		pair_sleep_us(300);
 	}
 }
 
@@ -559,15 +406,15 @@ end_listening(const struct pair *pair)
 void
 pair_reap(struct pair *pair)
 {
-	uint64_t end = now_ns() + 20000000000u;
+	uint64_t end = pair_now_ns() + 20000000000u;
 	unsigned int tries = 0;
 
 	while (pair->status == -1) {
 		if (waitpid(pair->child, &pair->status, WNOHANG) == pair->child)
 			break;
 		pair->status = -1;
-		CHECK(now_ns() < end);
-		sleep_us(500);
+		CHECK(pair_now_ns() < end);
+		pair_sleep_us(500);
 		if (++tries % 100 == 0)
 			end_listening(pair);
 	}
@@ -589,7 +436,7 @@ pair_check_moved(struct pair *pair, const struct wherry_status *status)
 	CHECK_EQ(pair->quiesces, 1);
 	CHECK_EQ(pair->resumes, 0);
 	while (__atomic_load_n(&pair->releases, __ATOMIC_ACQUIRE) == 0)
-		sleep_us(100);
+		pair_sleep_us(100);
 	CHECK(pair->shared->hash == pair_hash(pair));
 }
 
@@ -611,7 +458,7 @@ pair_check_stayed(struct pair *pair, const struct wherry_status *status)
 	for (int i = 0; pair->writing && i < 1000; i++) {
 		if (__atomic_load_n(&pair->writes, __ATOMIC_RELAXED) != before)
 			return;
-		sleep_us(1000);
+		pair_sleep_us(1000);
 	}
 	CHECK(!pair->writing); /* else it stands still */
 }
@@ -626,7 +473,7 @@ pair_destroy(struct pair *pair)
 	}
 	if (pair->child > 0 && pair->status == -1)
 		pair_reap(pair);
-	drop_watches(pair);
+	pair_drop_watches(pair);
 	proxy_destroy(pair->proxy);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		munmap(pair->mem[i], pair->len[i]);

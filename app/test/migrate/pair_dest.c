@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The destination of a pair: an agent in a child, which leaves what it did in shared memory. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "fault_priv.h"
+#include "pair_priv.h"
+
+static int
+section_check(void *ctx, const void *buf, size_t len)
+{
+	struct pair *pair = ctx;
+
+	(void)buf;
+	(void)len;
+	return pair->opts.dest_check_rc;
+}
+
+static int
+section_load(void *ctx, const void *buf, size_t len)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->loads++;
+	memcpy(pair->shared->section, buf,
+		len < sizeof(pair->shared->section) ? len : sizeof(pair->shared->section) - 1);
+	return pair->opts.dest_load_rc;
+}
+
+static int
+dest_verify(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->verifies++;
+	return pair->opts.dest_verify_rc;
+}
+
+static int
+dest_takeover(void *ctx, uint64_t *ret_first_burst_ns)
+{
+	struct pair *pair = ctx;
+
+	pair_sleep_us(pair->opts.dest_takeover_ms * 1000);
+	pair->shared->takeovers++;
+	*ret_first_burst_ns = pair_now_ns();
+	return pair->opts.dest_takeover_rc;
+}
+
+/* Frame n has n + 14 bytes of n. */
+static void
+dest_inject(void *ctx, const struct wherry_late_frame *frame)
+{
+	struct pair *pair = ctx;
+	const uint8_t *bytes = frame->bytes;
+	unsigned int n = pair->shared->injected;
+	bool right = frame->port == 3 && frame->queue == n % 4 && frame->len == n + 14 &&
+		pair->shared->takeovers == 1;
+
+	for (size_t i = 0; right && i < frame->len; i++)
+		right = bytes[i] == (uint8_t)n;
+	pair->shared->injected_wrong += !right;
+	__atomic_store_n(&pair->shared->injected, n + 1, __ATOMIC_RELEASE);
+}
+
+/* The source's last frames may come after its last word of the migration. */
+static void
+await_injected(const struct pair *pair)
+{
+	uint64_t end = pair_now_ns() + 5000000000u;
+
+	while (pair->shared->wait_rc == 0 && pair_now_ns() < end &&
+		__atomic_load_n(&pair->shared->injected, __ATOMIC_ACQUIRE) < pair->opts.late)
+		pair_sleep_us(500);
+}
+
+static void
+dest_discard(void *ctx)
+{
+	struct pair *pair = ctx;
+
+	pair->shared->discards++;
+}
+
+static void
+child_log(void *ctx, enum wherry_log_level level, const char *area, const char *line)
+{
+	struct pair_shared *shared = ctx;
+	size_t at = strlen(shared->log);
+
+	(void)level;
+	snprintf(shared->log + at, sizeof(shared->log) - at, "%s: %s\n", area, line);
+}
+
+static int
+dest_create(struct pair *pair)
+{
+	struct wherry_agent_ops ops = { .quiesce = pair_refuse,
+		.verify = dest_verify,
+		.takeover = dest_takeover,
+		.inject = dest_inject,
+		.discard = dest_discard,
+		.ctx = pair };
+	struct wherry_section section = { .name = "port0",
+		.version =
+			pair->opts.dest_section_version != 0 ? pair->opts.dest_section_version : 1,
+		.check = section_check,
+		.load = section_load,
+		.ctx = pair };
+	char control[160];
+	struct wherry_agent_opts opts = { .name = "test",
+		.control = control,
+		.incoming = pair->dest_uri,
+		.tracker = pair->tracker,
+		.ops = &ops,
+		.arbiter = pair_arbiter(pair) };
+	int rc;
+
+	snprintf(control, sizeof(control), "%s.dest", pair->control);
+	rc = wherry_agent_create(&opts, &pair->agent);
+	if (rc == 0)
+		rc = wherry_agent_add_section(pair->agent, &section);
+	return rc == 0 ? wherry_agent_start(pair->agent) : rc;
+}
+
+void
+pair_child_main(struct pair *pair)
+{
+	int rc;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
+	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
+	for (int i = 0; i < PAIR_REGIONS; i++)
+		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
+	rc = pair_make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);
+	if (rc == 0)
+		rc = dest_create(pair);
+	if (rc != 0) {
+		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "start: %s",
+			strerror(-rc));
+		_exit(1);
+	}
+	if (pair->opts.dest_fault != 0)
+		wherry_fault_arm(pair->opts.dest_fault);
+	__atomic_store_n(&pair->shared->listening, 1, __ATOMIC_RELEASE);
+	pair->shared->wait_rc = wherry_agent_wait(pair->agent);
+	await_injected(pair);
+	wherry_agent_get_status(pair->agent, &pair->shared->status);
+	pair->shared->hash = pair_hash(pair);
+	if (wherry_fault_fired() != NULL)
+		snprintf(pair->shared->trouble, sizeof(pair->shared->trouble), "fault %s",
+			wherry_fault_fired());
+	wherry_fault_disarm();
+	wherry_agent_destroy(pair->agent);
+	pair_drop_watches(pair);
+	_exit(0);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef PAIR_PRIV_H
+#define PAIR_PRIV_H
+
+/* What the two sides of a pair share. */
+
+#include "pair.h"
+
+void pair_sleep_us(unsigned int us);
+/* CLOCK_MONOTONIC. */
+uint64_t pair_now_ns(void);
+/* A tracker and a watch per region; the first is named as said, or as usual, and shorter by less. */
+int pair_make_watches(struct pair *pair, const char *first_name, size_t less);
+void pair_drop_watches(struct pair *pair);
+/* The destination, from fork to exit. */
+void pair_child_main(struct pair *pair);
+
+#endif /* PAIR_PRIV_H */
