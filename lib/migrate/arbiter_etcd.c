@@ -165,7 +165,7 @@ post(struct etcd *e, const char *url, json_t *request, json_t **ret_answer)
 	curl_easy_setopt(e->curl, CURLOPT_URL, url);
 	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, text);
 	code = curl_easy_perform(e->curl);
-	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, NULL);
+	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, (char *)NULL);
 	free(text);
 	if (code != CURLE_OK)
 		return explain(e, code);

@@ -119,7 +119,7 @@ static int
 lock_swap(void *ctx, const struct wherry_owner *known, const struct wherry_owner *next,
 	struct wherry_owner *ret_now)
 {
-	struct wherry_owner now;
+	struct wherry_owner now = { .epoch = 0 };
 	int fd = open_locked(ctx);
 	int rc;
 

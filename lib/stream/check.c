@@ -126,13 +126,12 @@ check_batch(const uint8_t *payload, size_t len, size_t body)
 {
 	uint64_t pages = 0;
 	const char *why = check_run_record(payload, len, WHERRY_STREAM_TAIL, &pages);
-	const uint8_t *tail = payload + len - WHERRY_STREAM_TAIL;
 
 	if (why != NULL)
 		return why;
 	if (pages > WHERRY_STREAM_PAGES_MAX)
 		return "it has more pages than a record may have";
-	switch (get_u64(tail)) {
+	switch (get_u64(payload + len - WHERRY_STREAM_TAIL)) {
 	case WHERRY_ENCODING_RAW:
 		return body != pages * WHERRY_STREAM_PAGE ? "its length is not that of its runs"
 							  : NULL;
@@ -149,7 +148,7 @@ struct payload_error
 payload_check(unsigned int type, const uint8_t *payload, size_t len, size_t body)
 {
 	const struct record_def *def = record_def(type);
-	struct payload_error form = SOUND;
+	struct payload_error form;
 	uint64_t pages;
 
 	if (def->form == FORM_PAGES)
