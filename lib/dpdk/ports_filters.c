@@ -167,7 +167,9 @@ get16(struct bytes *b)
 {
 	const uint8_t *at = step(b, 2);
 
-	return at != NULL ? (uint16_t)(at[0] | at[1] << 8) : 0;
+	if (at == NULL)
+		return 0;
+	return (uint16_t)(at[0] | at[1] << 8);
 }
 
 static void
@@ -187,7 +189,9 @@ get_count(struct bytes *b, uint16_t each, uint16_t max)
 
 	if (len % each != 0 || len / each > max)
 		b->bad = true;
-	return b->bad ? 0 : (uint16_t)(len / each);
+	if (b->bad)
+		return 0;
+	return (uint16_t)(len / each);
 }
 
 static void
