@@ -30,16 +30,23 @@ wherry_rxlog_create(enum wherry_rxlog_role role, struct wherry_rxlog **ret_log)
 
 /*
  * DPDK keeps the callbacks of a port that was closed and calls them again when the port's
- * number is given to another: such a queue stays, and notes nothing.
+ * number is given to another: such a queue is left behind, for good, and notes nothing.
  */
+static struct rxlog_queue *left_behind; /* __atomic */
+
 static void
 queue_free(struct rxlog_queue *q)
 {
 	if (rte_eth_dev_is_valid_port(q->port) &&
-		rte_eth_remove_rx_callback(q->port, q->queue, q->callback) == 0)
+		rte_eth_remove_rx_callback(q->port, q->queue, q->callback) == 0) {
 		free(q);
-	else
-		q->log = NULL;
+		return;
+	}
+	q->log = NULL;
+	q->left = __atomic_load_n(&left_behind, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(
+		&left_behind, &q->left, q, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
 }
 
 /* The last queues, down to the first n. */

@@ -52,10 +52,11 @@ struct rxlog_queue {
 	struct wherry_rxlog *log; /* NULL: its log is gone */
 	const struct rte_eth_rxtx_callback *callback;
 	uint16_t port, queue;
-	uint32_t size;   /* completions that may be older than a lap */
-	uint64_t inside; /* __atomic: odd while a burst is being noted; the core's */
-	uint64_t seen;   /* __atomic: completed descriptors; the core's */
-	uint64_t from;   /* __atomic: CHECK: completions up to this one are not noted */
+	uint32_t size;            /* completions that may be older than a lap */
+	uint64_t inside;          /* __atomic: odd while a burst is being noted; the core's */
+	uint64_t seen;            /* __atomic: completed descriptors; the core's */
+	uint64_t from;            /* __atomic: CHECK: completions up to this one are not noted */
+	struct rxlog_queue *left; /* behind before this one */
 } __attribute__((aligned(64)));
 
 struct wherry_rxlog {

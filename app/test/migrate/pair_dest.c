@@ -10,6 +10,12 @@
 #include "fault_priv.h"
 #include "pair_priv.h"
 
+#ifdef WHERRY_COVERAGE
+void __gcov_dump(void); /* _exit forgets what was counted */
+#else
+#define __gcov_dump() (void)0
+#endif
+
 static int
 section_check(void *ctx, const void *buf, size_t len)
 {
@@ -157,5 +163,6 @@ pair_child_main(struct pair *pair)
 	wherry_fault_disarm();
 	wherry_agent_destroy(pair->agent);
 	pair_drop_watches(pair);
+	__gcov_dump();
 	_exit(0);
 }
