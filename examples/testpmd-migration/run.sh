@@ -63,9 +63,9 @@ device() { # device NIC
 testpmd() { # testpmd NAME NIC BASE SETTINGS <COMMANDS
 	# shellcheck disable=SC2046 # options are words
 	WHERRY_TESTPMD=name=$1$4 exec "$wherry" exec --quiet -- stdbuf -o0 dpdk-testpmd -l 0,1 -n 1 \
-		--file-prefix="$1" --no-huge -m 96 --base-virtaddr="$3" --iova-mode=va \
+		--file-prefix="$1" --no-huge -m "${WHERRY_MEM-96}" --base-virtaddr="$3" --iova-mode=va \
 		"${drivers[@]}" $(device "$2") -d "$plugin" -- -i --mp-alloc=xbuf \
-		--forward-mode="${WHERRY_FORWARD-io}" --total-num-mbufs=4096 --rxd=512 --txd=512
+		--forward-mode="${WHERRY_FORWARD-io}" --total-num-mbufs="${WHERRY_MBUFS-4096}" --rxd=512 --txd=512
 }
 
 # Where the source's memory lies: ",shadow=NAME@ADDRESS+LENGTH" each
