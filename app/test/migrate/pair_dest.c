@@ -11,10 +11,17 @@
 #include "pair_priv.h"
 
 #ifdef WHERRY_COVERAGE
-void __gcov_dump(void); /* _exit forgets what was counted */
-#else
-#define __gcov_dump() (void)0
+void __gcov_dump(void);
 #endif
+
+/* _exit forgets what was counted. */
+static void
+save_coverage(void)
+{
+#ifdef WHERRY_COVERAGE
+	__gcov_dump();
+#endif
+}
 
 static int
 section_check(void *ctx, const void *buf, size_t len)
@@ -163,6 +170,6 @@ pair_child_main(struct pair *pair)
 	wherry_fault_disarm();
 	wherry_agent_destroy(pair->agent);
 	pair_drop_watches(pair);
-	__gcov_dump();
+	save_coverage();
 	_exit(0);
 }
