@@ -202,6 +202,18 @@ rig_device_name(const char *spec, unsigned int dev)
 	return name != NULL ? name : bay_device(dev);
 }
 
+/*
+ * Every other page is touched before those between: no two neighbours are neighbours in physical
+ * memory, where an IOMMU with leaves of all sizes would have one dirty bit for both.
+ */
+static void
+scatter(uint8_t *mem, uint64_t page)
+{
+	for (uint64_t first = 0; first < 2 * page; first += page)
+		for (uint64_t at = first; at < RIG_MEM; at += 2 * page)
+			mem[at] = 0;
+}
+
 static void
 open_memory(struct rig *r)
 {
@@ -218,6 +230,7 @@ open_memory(struct rig *r)
 	munmap(r->mem + RIG_MEM, (size_t)(ALIGN - (uint64_t)(r->mem - p)));
 	CHECK(mmap(r->mem, RIG_MEM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r->fd, 0) ==
 		r->mem);
+	scatter(r->mem, (uint64_t)sysconf(_SC_PAGESIZE));
 	p = mmap(NULL, NIC_MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(p != MAP_FAILED);
 	r->nic_mem = p;
