@@ -45,6 +45,13 @@ set_dirty(struct table *t, struct leaf leaf)
 	t->once[t->n_once++] = leaf;
 }
 
+void
+fake_map_is_dirty(struct table *t, const struct map *m)
+{
+	for (uint64_t at = 0; at < m->len; at += PAGE)
+		set_dirty(t, leaf_at(t->space, m, m->iova + at));
+}
+
 static int
 dma(unsigned int dev, uint64_t iova, void *buf, const void *from, size_t len)
 {

@@ -114,6 +114,14 @@ ranges(int fd, struct iommu_ioas_iova_ranges *c)
 	return 0;
 }
 
+static void
+be_born(const struct space *s, const struct map *map)
+{
+	for (unsigned int i = 0; i < MAX_TABLES && fake_kernel.born_dirty; i++)
+		if (tables[i].fd != 0 && tables[i].space == s && tables[i].on)
+			fake_map_is_dirty(&tables[i], map);
+}
+
 static int
 add_map(struct space *s, struct map map)
 {
@@ -123,6 +131,7 @@ add_map(struct space *s, struct map map)
 	for (unsigned int i = 0; i < MAX_MAPS; i++) {
 		if (s->maps[i].flags == 0) {
 			s->maps[i] = map;
+			be_born(s, &s->maps[i]);
 			return 0;
 		}
 	}

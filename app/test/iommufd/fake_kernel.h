@@ -23,6 +23,7 @@ struct fake_kernel {
 	bool no_drain;                 /* VT-d without write draining */
 	bool no_rearm;                 /* a page becomes dirty once, and never again */
 	bool stuck;                    /* and this one: nothing ever becomes dirty */
+	bool born_dirty;               /* SMMUv3: what is mapped is dirty at once */
 	unsigned int fail_attach;      /* the n-th attach from now on fails; 0: none */
 	unsigned int fail_get; /* the n-th GET_DIRTY_BITMAP from now on fails, after its work */
 	void (*after_get)(unsigned int nth); /* called when the n-th GET_DIRTY_BITMAP is done */

@@ -53,5 +53,7 @@ extern struct device fake_devices[FAKE_DEVICES];
 
 /* The map that holds the address, or NULL. */
 struct map *fake_map_at(struct space *s, uint64_t iova);
+/* All leaves of the map are dirty. */
+void fake_map_is_dirty(struct table *t, const struct map *m);
 
 #endif /* FAKE_KERNEL_PRIV_H */

@@ -140,6 +140,24 @@ TEST(iommufd_granule_commit_loses_no_known_write)
 	close_regrain(&g);
 }
 
+/* SMMUv3: the twin's entries are dirty from the start. Mapped before it, and while it is there. */
+TEST(iommufd_granule_twins_are_born_dirty)
+{
+	struct wherry_span late = { BASE + 4 * HUGE_PAGE, 4 * PAGE };
+	struct regrain g;
+
+	open_regrain(&g, &(struct fake_kernel){ .born_dirty = true }, true);
+	CHECK_EQ(wherry_domain_dirty_start(g.dom), 0);
+	CHECK_EQ(wherry_domain_granule_prepare(g.dom, PAGE), 0);
+	CHECK_EQ(wherry_domain_map(g.dom, g.mem, RW, &late), 0);
+	write_at(1, BASE + 700 * PAGE);
+	CHECK_EQ(wherry_domain_granule_commit(g.dom), 0);
+	write_at(0, BASE + 3 * PAGE);
+	CHECK_EQ(harvest(&g, g.span), 513);
+	CHECK_EQ(harvest(&g, late), 0);
+	close_regrain(&g);
+}
+
 /* Mapped while it was being prepared: reachable before and after, and gone from both. */
 TEST(iommufd_granule_later_maps_go_to_both)
 {

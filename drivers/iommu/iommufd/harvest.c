@@ -12,7 +12,10 @@
  *  - bits are OR-ed into what is there: it is zeroed first, and then shared by all tables;
  *  - off and never switched on read as clean: the core reads only while tracking is on;
  *  - a table whose IOMMU has no dirty bits makes everything dirty;
- *  - a call that does report an error may have cleared bits before: all is dirty.
+ *  - a call that does report an error may have cleared bits before: all is dirty;
+ *  - SMMUv3's new entries are writable and dirty, for the driver has no other way to make
+ *    them writable: they are cleaned before map returns. Where the first new mapping
+ *    under tracking is clean by itself, no later one is asked about.
  */
 #include <errno.h>
 #include <string.h>
@@ -24,6 +27,7 @@
 #define LOG_PREFIX "iommu/iommufd"
 
 #define WORD_BITS 64u
+#define WINDOW (UINT64_C(1) << 30)
 
 /* Bytes of bitmap for that many bytes of memory. */
 static size_t
@@ -144,4 +148,31 @@ iommufd_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_
 	if (unknown)
 		wherry_dirty_sink_mark(sink, span);
 	return rc;
+}
+
+static void
+make_table_clean(struct iommufd_domain *dom, struct iommufd_table *table, struct wherry_span span)
+{
+	uint64_t pages = span.len / dom->page;
+
+	if (iommufd_bits_reserve(dom, span.len) != 0)
+		return; /* and it is dirty, which is never wrong */
+	memset(dom->bits.words, 0, bitmap_len(dom, span.len));
+	if (kernel_hwpt_get_dirty(dom->fd, table->hwpt, span, dom->page, true, dom->bits.words) ==
+		0)
+		table->born_clean = find_one(dom->bits.words, 0, pages) == pages;
+}
+
+void
+iommufd_make_clean(
+	struct iommufd_domain *dom, const struct iommufd_space *space, struct wherry_span span)
+{
+	struct iommufd_table *table;
+
+	LIST_FOREACH(table, &space->tables, link)
+		for (uint64_t at = 0; at < span.len && table->tracks && !table->born_clean;
+			at += WINDOW)
+			make_table_clean(dom, table,
+				(struct wherry_span){ span.iova + at,
+					span.len - at < WINDOW ? span.len - at : WINDOW });
 }

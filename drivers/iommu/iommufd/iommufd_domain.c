@@ -88,9 +88,11 @@ map(void *be, const struct wherry_place *place)
 	struct iommufd_domain *dom = be;
 	int rc = map_now(dom, place);
 
+	if (rc == 0 && dom->tracking)
+		iommufd_make_clean(dom, dom->now, place->span);
 	if (rc != 0 || dom->other == NULL)
 		return rc;
-	rc = kernel_ioas_copy(dom->fd, dom->now->ioas, dom->other->ioas, place->span, place->prot);
+	rc = iommufd_twin_fill(dom, place->span, place->prot);
 	if (rc != 0)
 		kernel_ioas_unmap(dom->fd, dom->now->ioas, place->span);
 	return rc;

@@ -30,7 +30,8 @@ struct iommufd_options {
 struct iommufd_table {
 	LIST_ENTRY(iommufd_table) link;
 	uint32_t hwpt;
-	bool tracks; /* made with dirty tracking */
+	bool tracks;     /* made with dirty tracking */
+	bool born_clean; /* new entries have no D: the first one had none */
 	struct iommufd_table *twin;
 };
 
@@ -90,6 +91,9 @@ int iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len);
 void iommufd_bits_free(struct iommufd_domain *dom);
 int iommufd_read_dirty(
 	void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink);
+/* What was mapped in @p space just now, and no device can know yet, is clean from here on. */
+void iommufd_make_clean(
+	struct iommufd_domain *dom, const struct iommufd_space *space, struct wherry_span span);
 
 /* caps.c */
 int iommufd_ask_ranges(struct iommufd_domain *dom);

@@ -65,8 +65,11 @@ int
 iommufd_twin_fill(void *be, struct wherry_span span, unsigned int prot)
 {
 	struct iommufd_domain *dom = be;
+	int rc = kernel_ioas_copy(dom->fd, dom->now->ioas, dom->other->ioas, span, prot);
 
-	return kernel_ioas_copy(dom->fd, dom->now->ioas, dom->other->ioas, span, prot);
+	if (rc == 0 && dom->tracking)
+		iommufd_make_clean(dom, dom->other, span);
+	return rc;
 }
 
 /* Devices before @p end in the list have moved: back with them. */
