@@ -50,8 +50,9 @@ struct wherry_domain_caps {
 	enum wherry_unmap_how exact_by;   /**< how an exact unmap is done */
 	enum wherry_regrain regrain;      /**< when the granule may change */
 	bool write_only;                  /**< false: WHERRY_DMA_WRITE may imply READ */
-	const char *reason;               /**< why no better, for people; never NULL */
-	uint64_t max_mappings;            /**< how many it can hold; 0: as many as memory */
+	bool born_dirty; /**< what is mapped under tracking is reported once though nobody wrote */
+	const char *reason;    /**< why no better, for people; never NULL */
+	uint64_t max_mappings; /**< how many it can hold; 0: as many as memory */
 };
 
 /** What unmapping may assume about DMA that is still in flight. */
@@ -115,7 +116,7 @@ int wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span
 	enum wherry_unmap_mode mode, struct wherry_bitmap *into) WHERRY_MUST_CHECK;
 
 /**
- * Note device writes from now on, in later mappings too; all is clean.
+ * Note device writes from now on, in later mappings too; all is clean (caps: but what is born_dirty).
  * -EALREADY: it is on. -EOPNOTSUPP: the caps say dirty is NONE, or do so now, because
  * a device that was told to write (wherry_device_ops) did so unseen.
  */

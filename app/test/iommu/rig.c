@@ -329,6 +329,16 @@ rig_map(struct rig *r, uint64_t iova, uint64_t first_page, uint64_t n_pages)
 	return span;
 }
 
+struct wherry_span
+rig_map_tracked(struct rig *r, uint64_t iova, uint64_t first_page, uint64_t n_pages)
+{
+	struct wherry_span span = rig_map(r, iova, first_page, n_pages);
+
+	if (r->caps.born_dirty)
+		CHECK_EQ(rig_harvest_count(r, span), n_pages);
+	return span;
+}
+
 struct wherry_bitmap *
 rig_bitmap(const struct rig *r, struct wherry_span span)
 {

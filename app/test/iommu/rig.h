@@ -59,6 +59,9 @@ int rig_poke(struct rig *r, unsigned int dev, uint64_t iova, uint8_t byte);
 
 /* Map the rig's memory from its page on, at iova or anywhere; fails the test if it cannot. */
 struct wherry_span rig_map(struct rig *r, uint64_t iova, uint64_t first_page, uint64_t n_pages);
+/* The same while tracking is on, and what is born dirty is harvested. */
+struct wherry_span rig_map_tracked(
+	struct rig *r, uint64_t iova, uint64_t first_page, uint64_t n_pages);
 /* An empty bitmap over the span at the rig's page. */
 struct wherry_bitmap *rig_bitmap(const struct rig *r, struct wherry_span span);
 /* How many pages a harvest of the span reports. */

@@ -145,11 +145,11 @@ TEST_EACH(domain_dirty_tracks_mappings_made_while_it_is_on, backends, spec)
 
 	rig_open(&r, spec);
 	start(&r);
-	first = rig_map(&r, BASE, 0, 4);
+	first = rig_map_tracked(&r, BASE, 0, 4);
 	CHECK_EQ(rig_harvest_count(&r, first), 0);
 	CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
 	CHECK_EQ(wherry_domain_unmap(r.dom, first), 0);
-	second = rig_map(&r, BASE, 4, 4); /* the same place: nothing is left of the first */
+	second = rig_map_tracked(&r, BASE, 4, 4); /* the same place: nothing is left of the first */
 	CHECK_EQ(rig_harvest_count(&r, second), 0);
 	CHECK_EQ(rig_poke(&r, 0, BASE + r.page, 1), 0);
 	CHECK_EQ(rig_harvest_count(&r, second), 1);

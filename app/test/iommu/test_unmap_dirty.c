@@ -27,7 +27,7 @@ TEST_EACH(domain_unmap_dirty_reports_what_was_written, backends, spec)
 		rig_open(&r, spec);
 		rig_need_tracking(&r);
 		CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
-		span = rig_map(&r, BASE, 0, 8);
+		span = rig_map_tracked(&r, BASE, 0, 8);
 		CHECK_EQ(rig_poke(&r, 0, BASE, 1), 0);
 		CHECK_EQ(rig_poke(&r, 0, BASE + 3 * r.page, 1), 0);
 		CHECK_EQ(rig_harvest_count(&r, span), 2);
@@ -107,9 +107,9 @@ TEST_EACH(domain_unmap_dirty_takes_whole_mappings_without_holes, backends, spec)
 	rig_open(&r, spec);
 	rig_need_tracking(&r);
 	CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
-	rig_map(&r, BASE, 0, 4);
-	rig_map(&r, BASE + 4 * r.page, 4, 2);
-	rig_map(&r, BASE + 8 * r.page, 8, 2);
+	rig_map_tracked(&r, BASE, 0, 4);
+	rig_map_tracked(&r, BASE + 4 * r.page, 4, 2);
+	rig_map_tracked(&r, BASE + 8 * r.page, 8, 2);
 	span = (struct wherry_span){ BASE, 6 * r.page };
 	cut = (struct wherry_span){ BASE, 5 * r.page };
 	holed = (struct wherry_span){ BASE, 10 * r.page };
@@ -144,7 +144,7 @@ TEST_EACH(domain_unmap_dirty_failure_changes_nothing, backends, spec)
 			rig_open(&r, spec);
 			rig_need_tracking(&r);
 			CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
-			rig_map(&r, BASE, 0, 8);
+			rig_map_tracked(&r, BASE, 0, 8);
 			fixed = (struct wherry_span){ BASE + 8 * r.page, r.page };
 			CHECK_EQ(wherry_domain_map(r.dom, r.mem, WHERRY_DMA_READ, &fixed), 0);
 			span = (struct wherry_span){ BASE, 9 * r.page };

@@ -154,7 +154,7 @@ TEST(iommufd_granule_twins_are_born_dirty)
 	CHECK_EQ(wherry_domain_granule_commit(g.dom), 0);
 	write_at(0, BASE + 3 * PAGE);
 	CHECK_EQ(harvest(&g, g.span), 513);
-	CHECK_EQ(harvest(&g, late), 0);
+	CHECK_EQ(harvest(&g, late), 4); /* born in the old space as well */
 	close_regrain(&g);
 }
 

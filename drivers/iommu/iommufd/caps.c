@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "iommufd_priv.h"
+#include "wherry_vfio_driver.h"
 
 #define LOG_PREFIX "iommu/iommufd"
 
@@ -118,6 +120,18 @@ drains_writes(const struct iommufd_domain *dom)
 	return true;
 }
 
+/* The format of SMMUv3 has one bit for "read-only" and "clean": what is new is dirty. */
+static bool
+born_dirty(const struct iommufd_domain *dom)
+{
+	const struct iommufd_device *dev;
+
+	LIST_FOREACH(dev, &dom->devices, link)
+		if (strncmp(dev->vfio->place.iommu, "smmu3", 5) == 0)
+			return true;
+	return false;
+}
+
 static const char *
 explain(struct iommufd_domain *dom, bool tracks, bool drains)
 {
@@ -151,6 +165,7 @@ iommufd_get_caps(void *be, struct wherry_domain_caps *ret_caps)
 		.regrain =
 			LIST_EMPTY(&dom->devices) ? WHERRY_REGRAIN_NEVER : WHERRY_REGRAIN_STOPPED,
 		.write_only = false,
+		.born_dirty = born_dirty(dom),
 		.reason = explain(dom, tracks, drains),
 	};
 }

@@ -13,9 +13,9 @@
  *  - off and never switched on read as clean: the core reads only while tracking is on;
  *  - a table whose IOMMU has no dirty bits makes everything dirty;
  *  - a call that does report an error may have cleared bits before: all is dirty;
- *  - SMMUv3's new entries are writable and dirty, for the driver has no other way to make
- *    them writable: they are cleaned before map returns. Where the first new mapping
- *    under tracking is clean by itself, no later one is asked about.
+ *  - SMMUv3's new entries are writable and dirty, for its format has no other way to make
+ *    them writable. A device may have written through them before we could clean them, so
+ *    they are reported once (caps: born_dirty); only a twin, which has no devices, is cleaned.
  */
 #include <errno.h>
 #include <string.h>
@@ -151,27 +151,23 @@ iommufd_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_
 }
 
 static void
-make_table_clean(struct iommufd_domain *dom, struct iommufd_table *table, struct wherry_span span)
+make_table_clean(
+	struct iommufd_domain *dom, const struct iommufd_table *table, struct wherry_span span)
 {
-	uint64_t pages = span.len / dom->page;
-
 	if (iommufd_bits_reserve(dom, span.len) != 0)
 		return; /* and it is dirty, which is never wrong */
 	memset(dom->bits.words, 0, bitmap_len(dom, span.len));
-	if (kernel_hwpt_get_dirty(dom->fd, table->hwpt, span, dom->page, true, dom->bits.words) ==
-		0)
-		table->born_clean = find_one(dom->bits.words, 0, pages) == pages;
+	(void)kernel_hwpt_get_dirty(dom->fd, table->hwpt, span, dom->page, true, dom->bits.words);
 }
 
 void
 iommufd_make_clean(
 	struct iommufd_domain *dom, const struct iommufd_space *space, struct wherry_span span)
 {
-	struct iommufd_table *table;
+	const struct iommufd_table *table;
 
 	LIST_FOREACH(table, &space->tables, link)
-		for (uint64_t at = 0; at < span.len && table->tracks && !table->born_clean;
-			at += WINDOW)
+		for (uint64_t at = 0; at < span.len && table->tracks; at += WINDOW)
 			make_table_clean(dom, table,
 				(struct wherry_span){ span.iova + at,
 					span.len - at < WINDOW ? span.len - at : WINDOW });

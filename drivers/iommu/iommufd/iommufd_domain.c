@@ -88,8 +88,6 @@ map(void *be, const struct wherry_place *place)
 	struct iommufd_domain *dom = be;
 	int rc = map_now(dom, place);
 
-	if (rc == 0 && dom->tracking)
-		iommufd_make_clean(dom, dom->now, place->span);
 	if (rc != 0 || dom->other == NULL)
 		return rc;
 	rc = iommufd_twin_fill(dom, place->span, place->prot);

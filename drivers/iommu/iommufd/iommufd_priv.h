@@ -30,8 +30,7 @@ struct iommufd_options {
 struct iommufd_table {
 	LIST_ENTRY(iommufd_table) link;
 	uint32_t hwpt;
-	bool tracks;     /* made with dirty tracking */
-	bool born_clean; /* new entries have no D: the first one had none */
+	bool tracks; /* made with dirty tracking */
 	struct iommufd_table *twin;
 };
 
@@ -91,7 +90,7 @@ int iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len);
 void iommufd_bits_free(struct iommufd_domain *dom);
 int iommufd_read_dirty(
 	void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink);
-/* What was mapped in @p space just now, and no device can know yet, is clean from here on. */
+/* What was mapped just now in a space that no device is attached to is clean from here on. */
 void iommufd_make_clean(
 	struct iommufd_domain *dom, const struct iommufd_space *space, struct wherry_span span);
 
