@@ -13,14 +13,15 @@ struct options {
 	struct target target;
 	const char *uri;
 	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels;
-	bool verify, compress;
+	bool verify, compress, release;
 	FILE *log; /* events as JSON lines, beside what is shown */
 };
 
 static const char doc[] =
-	"Move the application to the destination that waits at URI: tcp:HOST:PORT or unix:PATH."
+	"Move the application to the destination that waits at URI: tcp:HOST:PORT or unix:PATH; "
+	"or write a snapshot of it to file:PATH, from which a destination can start, while it goes on."
 	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
-	"destination runs.";
+	"destination runs, or the snapshot is written.";
 
 enum {
 	OPT_BANDWIDTH = 256,
@@ -30,7 +31,8 @@ enum {
 	OPT_VERIFY,
 	OPT_LOG,
 	OPT_CHANNELS,
-	OPT_COMPRESS
+	OPT_COMPRESS,
+	OPT_RELEASE
 };
 
 static const struct argp_option option_list[] = {
@@ -48,6 +50,8 @@ static const struct argp_option option_list[] = {
 	{ "channels", OPT_CHANNELS, "N", 0, "connections (default: one for each CPU, at most 4)",
 		0 },
 	{ "compress", OPT_COMPRESS, NULL, 0, "send with zstd what it makes shorter", 0 },
+	{ "release", OPT_RELEASE, NULL, 0,
+		"file: end the application with its snapshot, which then owns the state", 0 },
 	{ "log", OPT_LOG, "FILE", 0, "write the migration's events to FILE too, as with --json",
 		0 },
 	{ 0 },
@@ -83,6 +87,9 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_COMPRESS:
 		o->compress = true;
+		return 0;
+	case OPT_RELEASE:
+		o->release = true;
 		return 0;
 	case OPT_LOG:
 		o->log = fopen(arg, "we");
@@ -129,8 +136,8 @@ catch_interrupts(void)
 static json_t *
 make_request(const struct options *o)
 {
-	json_t *request = json_pack("{ss ss sb sb}", "cmd", "migrate", "uri", o->uri, "verify",
-		(int)o->verify, "compress", (int)o->compress);
+	json_t *request = json_pack("{ss ss sb sb sb}", "cmd", "migrate", "uri", o->uri, "verify",
+		(int)o->verify, "compress", (int)o->compress, "release", (int)o->release);
 	const struct {
 		const char *name;
 		uint64_t value;

@@ -81,10 +81,9 @@ open_listener(struct wherry_agent *agent)
 	if (agent->incoming == NULL)
 		return 0;
 	rc = parse(agent->incoming, &uri);
-	if (rc == 0)
-		rc = mig_listen(&uri, &reason);
-	else
+	if (rc != 0 || uri.is_file) /* read by the worker, nobody connects */
 		return rc;
+	rc = mig_listen(&uri, &reason);
 	if (rc < 0) {
 		LOG_ERR("%s", reason.text);
 		return rc;
@@ -285,6 +284,13 @@ check_params(struct wherry_migrate_params *p)
 	return 0;
 }
 
+/* Some parameters are for a snapshot only, and some make no sense for one. */
+static bool
+fits(const struct wherry_migrate_params *p, const struct mig_uri *uri)
+{
+	return uri->is_file ? !p->verify && !p->compress : !p->release;
+}
+
 static int
 begin_locked(struct wherry_agent *agent) WHERRY_REQUIRES(&agent->lock)
 {
@@ -319,7 +325,7 @@ wherry_agent_migrate(
 	int rc = parse(uri, &parsed);
 
 	if (rc == 0)
-		rc = check_params(&p);
+		rc = fits(&p, &parsed) ? check_params(&p) : -EINVAL;
 	if (rc != 0)
 		return rc;
 	wherry_mutex_lock(&agent->lock);

@@ -90,10 +90,10 @@ mig_json_progress(struct wherry_agent *agent)
 }
 
 static const char *
-result_name(const struct wherry_status *st, bool cancelled, bool incoming)
+result_name(const struct wherry_status *st, bool cancelled, bool serves)
 {
 	if (st->state == WHERRY_STATE_RELEASED ||
-		(incoming && st->state == WHERRY_STATE_SERVING && st->reason[0] == '\0'))
+		(serves && st->state == WHERRY_STATE_SERVING && st->reason[0] == '\0'))
 		return "completed";
 	return cancelled && st->state != WHERRY_STATE_UNKNOWN ? "cancelled" : "failed";
 }
@@ -102,16 +102,16 @@ json_t *
 mig_json_end(struct wherry_agent *agent)
 {
 	struct wherry_status st;
-	bool cancelled, shared;
+	bool cancelled, shared, serves;
 	json_t *object;
 
 	wherry_mutex_lock(&agent->lock);
 	st = agent->status;
 	cancelled = agent->cancelled;
 	shared = agent->clock_shared;
+	serves = agent->incoming != NULL || agent->uri.is_file; /* after success */
 	wherry_mutex_unlock(&agent->lock);
-	object = event("end",
-		json_pack("{ss}", "result", result_name(&st, cancelled, agent->incoming != NULL)));
+	object = event("end", json_pack("{ss}", "result", result_name(&st, cancelled, serves)));
 	json_object_update_new(object, result_fields(&st));
 	json_object_set_new(object, "blackout_by",
 		json_string(shared ? "burst to burst, one clock" : "burst to answer"));

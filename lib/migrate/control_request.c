@@ -59,13 +59,15 @@ static bool
 read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
-		"max_rounds", "timeout_ms", "verify", "channels", "compress", NULL };
+		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
 	const json_t *verify = json_object_get(request, "verify");
 	const json_t *compress = json_object_get(request, "compress");
+	const json_t *release = json_object_get(request, "release");
 
 	if (!only_has(request, names) || (verify != NULL && !json_is_boolean(verify)) ||
 		(compress != NULL && !json_is_boolean(compress)) ||
+		(release != NULL && !json_is_boolean(release)) ||
 		!read_number(request, "channels", MIG_CHANNELS_MAX, &channels) ||
 		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
 		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
@@ -80,6 +82,7 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.verify = json_is_true(verify),
 		.channels = (unsigned int)channels,
 		.compress = json_is_true(compress),
+		.release = json_is_true(release),
 	};
 	return true;
 }
@@ -89,7 +92,7 @@ explain_migrate(int rc)
 {
 	switch (rc) {
 	case -EINVAL:
-		return "the URI is not tcp:HOST:PORT or unix:PATH";
+		return "the URI is not tcp:HOST:PORT, unix:PATH or file:PATH, or an option does not go with it";
 	case -EBUSY:
 		return "a migration is under way: wait, or cancel it";
 	default:
@@ -106,7 +109,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify and compress (true, false)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify, compress and release (true, false)");
 		return;
 	}
 	rc = wherry_agent_migrate(control->agent, uri, &params);

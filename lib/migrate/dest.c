@@ -26,8 +26,8 @@ mig_dest_channel_failed(struct mig_dest *d, int rc)
 	return mig_fail(&d->reason, rc, "%s", mig_channel_reason(d->ch));
 }
 
-static int
-move(struct mig_dest *d, enum wherry_state to)
+int
+mig_dest_move(struct mig_dest *d, enum wherry_state to)
 {
 	int rc = mig_agent_move(d->agent, to);
 
@@ -40,8 +40,8 @@ out_of_memory(struct mig_dest *d)
 	return mig_fail(&d->reason, -ENOMEM, "out of memory");
 }
 
-static int
-prepare(struct mig_dest *d)
+int
+mig_dest_prepare(struct mig_dest *d)
 {
 	if (mig_regions_init(&d->regions, d->agent->tracker) != 0)
 		return out_of_memory(d);
@@ -143,8 +143,8 @@ open_lanes(struct mig_dest *d)
 }
 
 /* All is there and proved: look whether it can be taken over. */
-static int
-get_ready(struct mig_dest *d)
+int
+mig_dest_get_ready(struct mig_dest *d)
 {
 	const struct wherry_agent_ops *ops = &d->agent->ops;
 	int rc = wherry_fault("dest.verify") ? -EIO
@@ -157,10 +157,11 @@ get_ready(struct mig_dest *d)
 			strerror(-rc));
 	rc = mig_agent_close_gate(d->agent);
 	if (rc == 0)
-		rc = move(d, WHERRY_STATE_VERIFIED);
+		rc = mig_dest_move(d, WHERRY_STATE_VERIFIED);
 	if (rc != 0)
 		return mig_fail(&d->reason, rc, "cancelled");
-	mig_channel_ignore_cancel(d->ch);
+	if (d->ch != NULL)
+		mig_channel_ignore_cancel(d->ch);
 	return 0;
 }
 
@@ -220,8 +221,8 @@ reckon_blackout(struct mig_dest *d, uint64_t first_burst)
 }
 
 /* COMMIT is held: this process runs, whether or not the source can still be told. */
-static int
-take_over(struct mig_dest *d)
+int
+mig_dest_take_over(struct mig_dest *d)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 64];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
@@ -244,7 +245,7 @@ take_over(struct mig_dest *d)
 	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
 	wherry_agent_get_status(d->agent, &st);
 	wherry_table_put_u64(&t, WHERRY_RUNNING_ARBITER_NS, st.arbiter_ns);
-	if (mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
+	if (d->ch != NULL && mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
 		LOG_WARN(
 			"running, but the source could not be told: %s", mig_channel_reason(d->ch));
 	return 0;
@@ -254,7 +255,7 @@ static int
 run(struct mig_dest *d)
 {
 	struct wherry_record hello;
-	int rc = prepare(d);
+	int rc = mig_dest_prepare(d);
 
 	if (rc == 0)
 		rc = await_source(d, &hello);
@@ -265,14 +266,14 @@ run(struct mig_dest *d)
 	if (rc == 0)
 		rc = open_lanes(d);
 	if (rc == 0)
-		rc = move(d, WHERRY_STATE_PREPARED);
+		rc = mig_dest_move(d, WHERRY_STATE_PREPARED);
 	if (rc == 0)
 		rc = mig_dest_receive(d);
 	if (rc == 0)
-		rc = get_ready(d);
+		rc = mig_dest_get_ready(d);
 	if (rc == 0)
 		rc = d->agent->arbiter != NULL ? become_owner(d) : await_commit(d);
-	return rc == 0 ? take_over(d) : rc;
+	return rc == 0 ? mig_dest_take_over(d) : rc;
 }
 
 static void
@@ -304,8 +305,12 @@ void
 mig_dest_run(struct wherry_agent *agent)
 {
 	struct mig_dest d = { .agent = agent, .stop = { .fd = -1, .event = -1 } };
-	int rc = run(&d);
+	struct mig_uri uri;
+	const char *why;
+	int rc = mig_uri_parse(agent->incoming, &uri, &why);
 
+	if (rc == 0)
+		rc = uri.is_file ? mig_dest_restore(&d, uri.file) : run(&d);
 	if (rc != 0)
 		undo(&d, rc);
 	mig_agent_end(agent,
@@ -314,7 +319,7 @@ mig_dest_run(struct wherry_agent *agent)
 			.reason = d.reason.text,
 			.blackout_ns = d.blackout,
 			.clock_shared = d.clock_shared });
-	if (rc == 0)
+	if (rc == 0 && d.ch != NULL)
 		mig_late_receive(agent, d.ch);
 	fini(&d);
 }

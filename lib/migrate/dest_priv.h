@@ -2,7 +2,7 @@
 #ifndef DEST_PRIV_H
 #define DEST_PRIV_H
 
-/* A migration as its destination sees it. */
+/* A migration as its destination sees it; dest_restore.c reads a snapshot instead. */
 
 #include "agent_priv.h"
 #include "channel_priv.h"
@@ -34,6 +34,16 @@ struct mig_dest {
 
 /* Everything up to the digest, which is right. */
 int mig_dest_receive(struct mig_dest *d);
+/* What both kinds begin with: memory for all of it. */
+int mig_dest_prepare(struct mig_dest *d);
+/* All is there and proved: look whether it can be taken over. Too late to cancel then. */
+int mig_dest_get_ready(struct mig_dest *d);
+/* This process owns: run, and tell the source if there is one. */
+int mig_dest_take_over(struct mig_dest *d);
+/* Move on to a state. -ECANCELED. */
+int mig_dest_move(struct mig_dest *d, enum wherry_state to);
+/* A restore, from its first state to its last. */
+int mig_dest_restore(struct mig_dest *d, const char *path);
 /* The channel failed: its reason is ours. */
 int mig_dest_channel_failed(struct mig_dest *d, int rc);
 

@@ -72,3 +72,17 @@ mig_known_set(struct mig_known *known, uint32_t region, uint64_t page, const uin
 		? (struct entry){ .low = hash[0], .high = hash[1] }
 		: (struct entry){ 0 };
 }
+
+void
+mig_known_count(
+	const struct mig_known *known, const struct mig_regions *regions, struct mig_digest *d)
+{
+	for (uint32_t i = 0; i < known->n; i++)
+		for (uint64_t page = 0; page < regions->list[i].span.len / WHERRY_STREAM_PAGE;
+			page++) {
+			const struct entry *e = &known->regions[i][page];
+			const uint64_t hash[2] = { e->low, e->high };
+
+			mig_digest_count(d, i, page, (e->low | e->high) != 0 ? hash : d->zero);
+		}
+}

@@ -13,6 +13,7 @@
  * page is reported again. Threads: different pages may be handled at once.
  */
 
+#include "digest_priv.h"
 #include "hello_priv.h"
 
 struct mig_known;
@@ -26,5 +27,8 @@ bool mig_known_has(
 	const struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2]);
 /* They have been sent; hash NULL: what it has is not known any more. */
 void mig_known_set(struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2]);
+/* Count what the destination has of all pages of all regions into d; what is not known are zeroes. */
+void mig_known_count(
+	const struct mig_known *known, const struct mig_regions *regions, struct mig_digest *d);
 
 #endif /* KNOWN_PRIV_H */

@@ -112,7 +112,10 @@ send_zeros(struct mig_lane *lane)
 {
 	int rc = 0;
 
-	if (lane->zeros.n > 0)
+	if (lane->zeros.n > 0 && lane->out != NULL)
+		rc = lane->out->zeros(
+			lane->out->ctx, lane->number, lane->zeros.runs, lane->zeros.n);
+	else if (lane->zeros.n > 0)
 		rc = mig_lane_send_runs(
 			lane, WHERRY_REC_ZEROS, lane->number, lane->zeros.runs, lane->zeros.n);
 	lane->zeros.n = 0;
@@ -134,6 +137,19 @@ close_batch(struct mig_lane *lane)
 }
 
 static int
+write_content(struct mig_lane *lane)
+{
+	int rc;
+
+	close_batch(lane);
+	rc = lane->out->pages(
+		lane->out->ctx, lane->number, lane->content.runs, lane->content.n, lane->raw->body);
+	lane->content.n = 0;
+	lane->content.pages = 0;
+	return rc;
+}
+
+static int
 send_content(struct mig_lane *lane)
 {
 	size_t size = wherry_batch_size(lane->content.n), len = lane->content.pages * PAGE;
@@ -143,8 +159,6 @@ send_content(struct mig_lane *lane)
 	size_t packed = 0;
 	int rc;
 
-	if (lane->content.n == 0)
-		return 0;
 	if (lane->pack != NULL)
 		packed = mig_pack(lane->pack, lane->packed->body, lane->raw->body, len);
 	if (packed != 0) {
@@ -158,6 +172,14 @@ send_content(struct mig_lane *lane)
 	lane->content.n = 0;
 	lane->content.pages = 0;
 	return rc;
+}
+
+static int
+pass_on(struct mig_lane *lane)
+{
+	if (lane->content.n == 0)
+		return 0;
+	return lane->out != NULL ? write_content(lane) : send_content(lane);
 }
 
 /* Lengthen the last run, or begin one. */
@@ -208,7 +230,7 @@ add_content(struct mig_lane *lane, uint64_t page, const uint8_t *from)
 	mig_digest_count(&lane->batch, lane->number, page, hash);
 	mig_known_set(lane->known, lane->number, page, hash);
 	append(&lane->content, page);
-	return lane->content.pages < MIG_BATCH_PAGES ? 0 : send_content(lane);
+	return lane->content.pages < MIG_BATCH_PAGES ? 0 : pass_on(lane);
 }
 
 int
@@ -250,5 +272,5 @@ mig_lane_flush(struct mig_lane *lane)
 {
 	int rc = send_zeros(lane);
 
-	return rc != 0 ? rc : send_content(lane);
+	return rc != 0 ? rc : pass_on(lane);
 }

@@ -38,8 +38,21 @@ struct mig_gathered {
 	uint64_t pages;
 };
 
+/* Where a lane's pages go if not onto a connection; errors with the reason. */
+struct mig_lane_out {
+	/* These runs of a region hold these bytes, one after the other. */
+	int (*pages)(void *ctx, uint32_t region, const struct wherry_run *runs, uint32_t n,
+		const uint8_t *bytes);
+	/* These hold zeroes. */
+	int (*zeros)(void *ctx, uint32_t region, const struct wherry_run *runs, uint32_t n);
+	void *ctx;
+	uint64_t bytes; /* written so far; atomic */
+	struct mig_reason reason;
+};
+
 struct mig_lane {
 	struct mig_channel *ch;
+	struct mig_lane_out *out; /* NULL: the connection */
 	struct mig_digest digest; /* of what was sent, the batch under way left out */
 	struct mig_digest batch;
 	struct mig_known *known;

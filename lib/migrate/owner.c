@@ -116,14 +116,14 @@ mig_owner_compare(
 }
 
 int
-mig_owner_settle(struct wherry_agent *agent, const struct wherry_owner *known,
+mig_owner_settle_for(struct wherry_agent *agent, const char *id, const struct wherry_owner *known,
 	struct wherry_owner *ret_now, unsigned int tries)
 {
 	uint64_t begin = mig_now();
 	int rc;
 
 	for (unsigned int i = 1;; i++) {
-		rc = wherry_arbiter_swap(agent->arbiter, known, agent->id, ret_now);
+		rc = wherry_arbiter_swap(agent->arbiter, known, id, ret_now);
 		if (rc == 0 && ret_now->epoch != known->epoch) {
 			mig_agent_set_arbiter_ns(agent, mig_now() - begin);
 			return 0;
@@ -133,6 +133,39 @@ mig_owner_settle(struct wherry_agent *agent, const struct wherry_owner *known,
 		if (mig_wait(-1, 0, agent->cancel_fd, AGAIN_MS) == -ECANCELED)
 			return -ECANCELED;
 	}
+}
+
+int
+mig_owner_settle(struct wherry_agent *agent, const struct wherry_owner *known,
+	struct wherry_owner *ret_now, unsigned int tries)
+{
+	return mig_owner_settle_for(agent, agent->id, known, ret_now, tries);
+}
+
+/* A snapshot of a process that had an arbiter names it: without it nothing fences the two. */
+int
+mig_owner_may_restore(struct wherry_agent *agent, const struct mig_hello *then,
+	struct wherry_owner *ret_known, struct mig_reason *reason)
+{
+	const char *ours = agent->arbiter != NULL ? wherry_arbiter_name(agent->arbiter) : "";
+	int rc;
+
+	if (then->arbiter[0] != '\0' && strcmp(then->arbiter, ours) != 0)
+		return mig_fail(reason, -EPROTO,
+			"the snapshot is of an application whose arbiter was %.150s: give the same to --arbiter",
+			then->arbiter);
+	*ret_known = (struct wherry_owner){ .epoch = 0 };
+	if (agent->arbiter == NULL)
+		return 0;
+	rc = wherry_arbiter_read(agent->arbiter, ret_known);
+	if (rc != 0)
+		return no_answer(reason, rc);
+	if (ret_known->epoch == 0 || is_ours(agent, ret_known) ||
+		(strncmp(ret_known->id, MIG_OWNER_SNAPSHOT, strlen(MIG_OWNER_SNAPSHOT)) == 0 &&
+			strcmp(ret_known->id, then->owner.id) == 0 &&
+			ret_known->epoch == then->owner.epoch))
+		return 0;
+	return another_owns(reason, ret_known);
 }
 
 bool

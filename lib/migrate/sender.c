@@ -63,6 +63,7 @@ mig_sender_create(
 		mig_sender_destroy(s);
 		return -ENOMEM;
 	}
+	s->lanes[0]->out = opts->out;
 	s->n = 1;
 	*ret_sender = s;
 	return 0;
@@ -142,7 +143,8 @@ lane_failed(struct mig_sender *s, const struct mig_lane *lane, int rc)
 {
 	wherry_mutex_lock(&s->lock);
 	if (s->rc == 0)
-		s->rc = mig_fail(&s->reason, rc, "%s", mig_channel_reason(lane->ch));
+		s->rc = mig_fail(&s->reason, rc, "%s",
+			lane->out != NULL ? lane->out->reason.text : mig_channel_reason(lane->ch));
 	wherry_mutex_unlock(&s->lock);
 	mig_stop_raise(s->opts.stop);
 }
@@ -351,6 +353,8 @@ mig_sender_bytes(const struct mig_sender *s)
 {
 	uint64_t bytes = 0;
 
+	if (s->opts.out != NULL)
+		return __atomic_load_n(&s->opts.out->bytes, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < s->n; i++)
 		bytes += mig_channel_sent(s->lanes[i]->ch);
 	return bytes;
@@ -362,6 +366,13 @@ mig_sender_digest(const struct mig_sender *s, struct mig_digest *ret_digest)
 	*ret_digest = s->lanes[0]->digest;
 	for (unsigned int i = 1; i < s->n; i++)
 		mig_digest_merge(ret_digest, &s->lanes[i]->digest);
+}
+
+void
+mig_sender_placed(const struct mig_sender *s, struct mig_digest *ret_digest)
+{
+	mig_digest_init(ret_digest, s->opts.key);
+	mig_known_count(s->known, s->opts.regions, ret_digest);
 }
 
 int

@@ -25,6 +25,7 @@ struct mig_sender_opts {
 	const struct mig_regions *regions; /* outlive the sender */
 	const struct mig_stop *stop;       /* likewise */
 	bool compress;
+	struct mig_lane_out *out;    /* pages go there, and ch is NULL; NULL: to ch */
 	void (*progress)(void *ctx); /* now and then, from the caller's thread */
 	void *progress_ctx;
 };
@@ -57,6 +58,8 @@ int mig_sender_runs(struct mig_sender *s, enum wherry_record_type type, uint32_t
 void mig_sender_get_sent(const struct mig_sender *s, struct mig_sent *ret_sent);
 /* Bytes handed to the network by all lanes. */
 uint64_t mig_sender_bytes(const struct mig_sender *s);
+/* Of all pages of all regions, as the destination has them; between rounds. */
+void mig_sender_placed(const struct mig_sender *s, struct mig_digest *ret_digest);
 /* Of all pages sent; between rounds. */
 void mig_sender_digest(const struct mig_sender *s, struct mig_digest *ret_digest);
 /* A lane has failed: its error, and why; 0: none has. */

@@ -30,8 +30,8 @@ out_of_memory(struct mig_source *s)
 	return mig_fail(&s->reason, -ENOMEM, "out of memory");
 }
 
-static int
-move(struct mig_source *s, enum wherry_state to)
+int
+mig_source_move(struct mig_source *s, enum wherry_state to)
 {
 	int rc = mig_agent_move(s->agent, to);
 
@@ -105,8 +105,16 @@ ask_arbiter(struct mig_source *s)
 	return mig_owner_check(agent, &s->self.owner, &s->reason);
 }
 
-static void
-on_progress(void *ctx)
+int
+mig_source_prepare(struct mig_source *s)
+{
+	int rc = prepare(s);
+
+	return rc == 0 ? ask_arbiter(s) : rc;
+}
+
+void
+mig_source_on_progress(void *ctx)
 {
 	struct mig_source *s = ctx;
 
@@ -140,7 +148,7 @@ open_channel(struct mig_source *s, const struct mig_uri *uri)
 		.regions = &s->regions,
 		.stop = &s->stop,
 		.compress = s->params.compress,
-		.progress = on_progress,
+		.progress = mig_source_on_progress,
 		.progress_ctx = s,
 	};
 	int rc = mig_stop_init(&s->stop, s->agent->cancel_fd);
@@ -240,8 +248,8 @@ mark_all(struct mig_source *s)
 	}
 }
 
-static int
-start_tracking(struct mig_source *s)
+int
+mig_source_start_tracking(struct mig_source *s)
 {
 	bool fresh;
 	int rc = wherry_fault("source.track") ? -EIO : mig_agent_tracker_get(s->agent, &fresh);
@@ -261,8 +269,8 @@ start_tracking(struct mig_source *s)
 	return 0;
 }
 
-static int
-quiesce(struct mig_source *s)
+int
+mig_source_quiesce(struct mig_source *s)
 {
 	int rc = wherry_fault("source.quiesce")
 		? -EBUSY
@@ -407,7 +415,7 @@ switch_over_by_arbiter(struct mig_source *s)
 	if (rc != 0)
 		return rc;
 	mig_agent_know(s->agent, MIG_ALWAYS);
-	rc = move(s, WHERRY_STATE_SWITCHOVER);
+	rc = mig_source_move(s, WHERRY_STATE_SWITCHOVER);
 	if (rc == 0)
 		rc = prove(s);
 	return rc == 0 ? await_running(s, s->params.timeout_ms) : rc;
@@ -428,7 +436,7 @@ switch_over(struct mig_source *s)
 	if (rc != 0)
 		return mig_source_channel_failed(s, rc);
 	mig_agent_know(s->agent, MIG_ALWAYS); /* who owns is no longer known */
-	rc = move(s, WHERRY_STATE_SWITCHOVER);
+	rc = mig_source_move(s, WHERRY_STATE_SWITCHOVER);
 	if (rc != 0)
 		return rc;
 	return await_running(
@@ -438,10 +446,8 @@ switch_over(struct mig_source *s)
 static int
 run(struct mig_source *s, const struct mig_uri *uri)
 {
-	int rc = prepare(s);
+	int rc = mig_source_prepare(s);
 
-	if (rc == 0)
-		rc = ask_arbiter(s);
 	if (rc == 0)
 		rc = open_channel(s, uri);
 	if (rc == 0)
@@ -449,17 +455,17 @@ run(struct mig_source *s, const struct mig_uri *uri)
 	if (rc == 0)
 		rc = open_lanes(s, uri);
 	if (rc == 0)
-		rc = start_tracking(s);
+		rc = mig_source_start_tracking(s);
 	if (rc == 0)
-		rc = move(s, WHERRY_STATE_PRECOPY);
+		rc = mig_source_move(s, WHERRY_STATE_PRECOPY);
 	if (rc == 0)
 		rc = mig_source_precopy(s);
 	if (rc == 0)
-		rc = move(s, WHERRY_STATE_QUIESCE);
+		rc = mig_source_move(s, WHERRY_STATE_QUIESCE);
 	if (rc == 0)
-		rc = quiesce(s);
+		rc = mig_source_quiesce(s);
 	if (rc == 0)
-		rc = move(s, WHERRY_STATE_FINAL);
+		rc = mig_source_move(s, WHERRY_STATE_FINAL);
 	if (rc == 0)
 		rc = finish(s);
 	if (rc != 0)
@@ -476,7 +482,7 @@ settle(struct mig_source *s, struct wherry_owner *ret_now)
 	if (rc == 0)
 		return 0;
 	LOG_WARN("%s; the arbiter does not say who owns: asking on", s->reason.text);
-	if (move(s, WHERRY_STATE_UNKNOWN) != 0)
+	if (mig_source_move(s, WHERRY_STATE_UNKNOWN) != 0)
 		return -ECANCELED;
 	return mig_owner_settle(s->agent, &s->self.owner, ret_now, 0);
 }
@@ -490,8 +496,8 @@ take_back(struct mig_source *s, int rc)
 {
 	struct wherry_owner now;
 
-	if (s->agent->arbiter == NULL || mig_agent_on_failure(s->agent) != WHERRY_STATE_UNKNOWN ||
-		settle(s, &now) != 0)
+	if (s->agent->arbiter == NULL || s->ch == NULL ||
+		mig_agent_on_failure(s->agent) != WHERRY_STATE_UNKNOWN || settle(s, &now) != 0)
 		return rc;
 	if (mig_owner_is(s->agent, &now)) {
 		mig_agent_know(s->agent, MIG_OWNED);
@@ -564,7 +570,7 @@ mig_source_run(struct wherry_agent *agent)
 	s.params = agent->params;
 	uri = agent->uri;
 	wherry_mutex_unlock(&agent->lock);
-	rc = run(&s, &uri);
+	rc = uri.is_file ? mig_source_snapshot(&s, uri.file) : run(&s, &uri);
 	if (rc != 0)
 		rc = take_back(&s, rc);
 	if (rc != 0)
@@ -572,13 +578,15 @@ mig_source_run(struct wherry_agent *agent)
 	settle_accounts(&s);
 	mig_agent_end(agent,
 		&(struct mig_outcome){ .rc = rc,
-			.done = WHERRY_STATE_RELEASED,
+			.done = s.stays ? WHERRY_STATE_SERVING : WHERRY_STATE_RELEASED,
 			.reason = s.reason.text,
 			.blackout_ns = s.blackout,
-			.clock_shared = rc == 0 && clock_is_shared(&s) });
-	if (rc == 0)
+			.clock_shared = rc == 0 && (uri.is_file || clock_is_shared(&s)) });
+	if (rc == 0 && s.ch != NULL)
 		mig_late_linger(agent, s.ch);
+	else if (rc == 0 && !s.stays)
+		mig_late_silence(agent);
 	fini(&s);
-	if (rc == 0 && agent->ops.released != NULL)
+	if (rc == 0 && !s.stays && agent->ops.released != NULL)
 		agent->ops.released(agent->ops.ctx);
 }

@@ -4,7 +4,8 @@
 
 /*
  * A migration as its source sees it: source.c has the phases and what a failure in each
- * undoes, source_rounds.c the rounds of pre-copy and the final one.
+ * undoes, source_rounds.c the rounds of pre-copy and the final one;
+ * source_snapshot.c has the phases of a snapshot into a file instead.
  */
 
 #include "agent_priv.h"
@@ -25,6 +26,7 @@ struct mig_source {
 	struct mig_hello self, peer;
 	struct mig_digest memory; /* of all of it, if verified */
 	bool tracking, quiesced;
+	bool stays;          /* a snapshot was made, and the application goes on here */
 	bool committed;      /* COMMIT was handed over, or may have been */
 	uint64_t last_burst; /* ns */
 	uint64_t blackout;   /* ns */
@@ -46,6 +48,18 @@ struct mig_source {
 int mig_source_precopy(struct mig_source *s);
 /* Application stopped: what is left. */
 int mig_source_final_round(struct mig_source *s);
+/* What both kinds begin with: memory for all of it, and the arbiter's word that we own. */
+int mig_source_prepare(struct mig_source *s);
+/* Dirty tracking goes on; all pages are pending. */
+int mig_source_start_tracking(struct mig_source *s);
+/* The application stops. */
+int mig_source_quiesce(struct mig_source *s);
+/* Move on to a state. -ECANCELED. */
+int mig_source_move(struct mig_source *s, enum wherry_state to);
+/* For the sender: how far it is. ctx: the source. */
+void mig_source_on_progress(void *ctx);
+/* A snapshot, from its first state to its last. */
+int mig_source_snapshot(struct mig_source *s, const char *path);
 /* The channel failed: its reason is ours. */
 int mig_source_channel_failed(struct mig_source *s, int rc);
 

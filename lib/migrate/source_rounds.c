@@ -91,7 +91,7 @@ lane_failed(struct mig_source *s, int rc)
 	int words;
 
 	mig_sender_failed(s->sender, &s->reason);
-	words = rc == -ECONNRESET ? mig_channel_last_words(s->ch) : 0;
+	words = rc == -ECONNRESET && s->ch != NULL ? mig_channel_last_words(s->ch) : 0;
 	return words != 0 ? mig_source_channel_failed(s, words) : rc;
 }
 
@@ -120,6 +120,8 @@ close_round(struct mig_source *s)
 
 	mig_sender_get_sent(s->sender, &sent);
 	s->busy_ns = sent.busy_ns;
+	if (s->ch == NULL) /* a file needs no telling */
+		return 0;
 	wherry_table_put_u64(&t, WHERRY_ROUND_N, s->round.n);
 	wherry_table_put_u64(&t, WHERRY_ROUND_FINAL, s->round.final);
 	wherry_table_put_u64(&t, WHERRY_ROUND_IOMMU_PAGES, s->round.iommu_dirty_pages);

@@ -64,16 +64,29 @@ parse_unix(const char *text, struct mig_uri *uri)
 	return NULL;
 }
 
+static const char *
+parse_file(const char *text, struct mig_uri *uri)
+{
+	uri->is_file = true;
+	if (*text == '\0' || text[strlen(text) - 1] == '/')
+		return "the path is missing: file:PATH";
+	if (!copy(uri->file, sizeof(uri->file), text, strlen(text)))
+		return "the path is longer than 1023 bytes";
+	return NULL;
+}
+
 int
 mig_uri_parse(const char *text, struct mig_uri *ret_uri, const char **ret_why)
 {
 	struct mig_uri uri = { .is_unix = false };
-	const char *why = "it is neither tcp:HOST:PORT nor unix:PATH";
+	const char *why = "it is none of tcp:HOST:PORT, unix:PATH and file:PATH";
 
 	if (strncmp(text, "tcp:", 4) == 0)
 		why = parse_tcp(text + 4, &uri);
 	else if (strncmp(text, "unix:", 5) == 0)
 		why = parse_unix(text + 5, &uri);
+	else if (strncmp(text, "file:", 5) == 0)
+		why = parse_file(text + 5, &uri);
 	if (why != NULL) {
 		*ret_why = why;
 		return -EINVAL;

@@ -2,15 +2,19 @@
 #ifndef URI_PRIV_H
 #define URI_PRIV_H
 
-/* "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH", taken apart. Pure. */
+/* "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH", "file:PATH", taken apart. Pure. */
 
 #include <stdbool.h>
 
+#define MIG_FILE_MAX 1024 /* bytes of a file's path, with its final 0 */
+
 struct mig_uri {
 	bool is_unix;
+	bool is_file;   /* a snapshot */
 	char host[256]; /* tcp; "" listens on every address */
 	char port[8];   /* tcp */
 	char path[108]; /* unix: as long as sun_path */
+	char file[MIG_FILE_MAX];
 };
 
 /* 0, or -EINVAL and in *ret_why what is wrong with it, for people. */

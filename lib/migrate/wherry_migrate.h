@@ -20,7 +20,9 @@ WHERRY_BEGIN_DECLS
  * the destination's; a source that hears nothing asks the arbiter who owns, and goes on
  * only if it does itself. doc/switchover.rst tells the whole story.
  *
- * URIs:    "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH".
+ * URIs:    "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH"; "file:PATH", a snapshot
+ *          (doc/snapshot.rst): it is written while the application runs and goes on, and
+ *          is read by a destination instead of listening.
  * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
  *          migrate, cancel, watch. `wherry` speaks it.
  * Threads: the agent has its own; it calls the ops on them, one at a time. All calls
@@ -141,6 +143,7 @@ struct wherry_migrate_params {
 	bool verify;               /**< hash all memory on both sides while stopped */
 	unsigned int channels;     /**< connections, at most 32; 0: one for each CPU, at most 4 */
 	bool compress;             /**< zstd, batch by batch, where it makes them shorter */
+	bool release; /**< file: the application ends with its snapshot, which then owns the state */
 };
 
 /** One pre-copy round, or the final one. */
@@ -176,9 +179,10 @@ struct wherry_status {
 };
 
 /**
- * Source: begin to migrate to @p uri and return; status tells the rest.
+ * Source: begin to migrate to @p uri, or to write a snapshot there, and return; status tells
+ * the rest.
  *
- * @retval -EINVAL the URI does not parse
+ * @retval -EINVAL the URI does not parse, or a parameter does not go with it
  * @retval -EBUSY a migration is under way
  * @retval -EPERM this process does not own its state (any more)
  */

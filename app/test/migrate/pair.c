@@ -164,6 +164,7 @@ source_resume(void *ctx)
 	struct pair *pair = ctx;
 
 	pair->resumes++;
+	pair->resumed_hash = pair_hash(pair);
 	__atomic_store_n(&pair->pause, 0, __ATOMIC_RELEASE);
 }
 

@@ -81,6 +81,7 @@ struct pair {
 	/* what the source's ops were asked */
 	unsigned int quiesces, resumes, releases;
 	unsigned int late_asked, silences;
+	uint64_t resumed_hash; /* of the memory when the application was resumed last */
 };
 
 struct pair *pair_create(const struct pair_opts *opts);

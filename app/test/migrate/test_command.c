@@ -123,7 +123,7 @@ TEST(command_says_which_application_it_does_not_find)
 	pair = pair_create(&opts);
 	expect(with(pair, "migrate --control=%s.other unix:/x"), 1, "is it running");
 	expect(with(pair, "cancel --control=%s"), 1, "no migration is under way");
-	expect(with(pair, "migrate --control=%s fly:x"), 1, "tcp:HOST:PORT or unix:PATH");
+	expect(with(pair, "migrate --control=%s fly:x"), 1, "unix:PATH or file:PATH");
 	expect(with(pair, "migrate --control=%s %s"), 1, "started with --incoming");
 	pair_destroy(pair);
 }

@@ -225,7 +225,8 @@ TEST(migrate_uri_is_tcp_host_port_or_unix_path)
 	check_uri("tcp::4444", "", "4444", NULL);
 	check_uri("unix:/run/x.sock", NULL, NULL, "/run/x.sock");
 	check_uri("", NULL, NULL, NULL);
-	check_uri("file:/x", NULL, NULL, NULL);
+	check_uri("file:", NULL, NULL, NULL);
+	check_uri("file:/folder/", NULL, NULL, NULL);
 	check_uri("tcp:host", NULL, NULL, NULL);
 	check_uri("tcp:host:", NULL, NULL, NULL);
 	check_uri("tcp:host:65536", NULL, NULL, NULL);
@@ -239,6 +240,16 @@ TEST(migrate_uri_is_tcp_host_port_or_unix_path)
 	check_uri(path, NULL, NULL, path + 5);
 	path[5 + 107] = 'x';
 	check_uri(path, NULL, NULL, NULL);
+}
+
+TEST(migrate_uri_of_a_snapshot_is_file_path)
+{
+	struct mig_uri uri;
+	const char *why;
+
+	CHECK_EQ(mig_uri_parse("file:/var/lib/web:1", &uri, &why), 0);
+	CHECK(uri.is_file && !uri.is_unix);
+	CHECK(strcmp(uri.file, "/var/lib/web:1") == 0);
 }
 
 static struct wherry_forecast
