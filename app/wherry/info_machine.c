@@ -11,8 +11,9 @@
 static int
 add_iommu(void *ctx, const struct wherry_vfio_iommu *iommu)
 {
-	json_t *item = json_pack("{ss ss si sb}", "name", iommu->name, "kind", iommu->kind,
-		"devices", (int)iommu->n_devices, "dirty_bits", iommu->dirty);
+	json_t *item = json_pack("{ss ss si so}", "name", iommu->name, "kind", iommu->kind,
+		"devices", (int)iommu->n_devices, "dirty_bits",
+		iommu->shown ? json_boolean(iommu->dirty) : json_null());
 
 	json_object_set_new(item, "drains_writes", json_boolean(iommu->drains));
 	json_object_set_new(item, "reason", json_string(iommu->why));
@@ -82,15 +83,22 @@ info_machine(void)
 		"iommus", iommus);
 }
 
+/* null: nobody can tell before a device is attached */
+static const char *
+word_for(const json_t *known)
+{
+	return json_is_null(known) ? "unknown" : json_is_true(known) ? "yes" : "no";
+}
+
 static void
 show_iommu(const json_t *iommu)
 {
-	bool dirty = json_is_true(json_object_get(iommu, "dirty_bits"));
+	const json_t *dirty = json_object_get(iommu, "dirty_bits");
 
 	printf("IOMMU %-10s %s%s%llu devices; dirty bits: %s%s%s%s\n", get_text(iommu, "name"),
 		get_text(iommu, "kind"), *get_text(iommu, "kind") != '\0' ? ", " : "",
-		(unsigned long long)get_count(iommu, "devices"), dirty ? "yes" : "no",
-		dirty ? "" : ": ", get_text(iommu, "reason"),
+		(unsigned long long)get_count(iommu, "devices"), word_for(dirty),
+		json_is_true(dirty) ? "" : ": ", get_text(iommu, "reason"),
 		json_is_true(json_object_get(iommu, "drains_writes"))
 			? ""
 			: "; does not promise to drain writes");

@@ -79,6 +79,7 @@ describe(struct wherry_vfio_iommu *iommu)
 		snprintf(iommu->why, sizeof(iommu->why), "it is for tests of the kernel only");
 	} else {
 		iommu->kind = strncmp(iommu->name, "smmu3", 5) == 0 ? "Arm SMMUv3" : "";
+		iommu->shown = false;
 		snprintf(iommu->why, sizeof(iommu->why),
 			"the kernel does not show its registers: a device that is attached tells");
 	}
@@ -93,7 +94,7 @@ static int
 visit_one(void *ctx, const char *name)
 {
 	const struct iommu_visitor *visitor = ctx;
-	struct wherry_vfio_iommu iommu = { .kind = "", .drains = true };
+	struct wherry_vfio_iommu iommu = { .kind = "", .shown = true, .drains = true };
 
 	if (strlen(name) >= sizeof(iommu.name))
 		return 0;

@@ -67,6 +67,7 @@ struct wherry_vfio_iommu {
 	char name[32];          /**< "dmar0" */
 	const char *kind;       /**< "Intel VT-d", "AMD-Vi", "Arm SMMUv3" ..., or "" */
 	unsigned int n_devices; /**< that it translates for */
+	bool shown;             /**< the kernel shows what it can do; false: only attaching tells */
 	bool dirty;             /**< its registers say that it has dirty bits */
 	bool drains;            /**< VT-d: invalidation waits for writes under way; others: true */
 	char why[200];          /**< if dirty is false, what is missing; else "" */
