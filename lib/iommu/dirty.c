@@ -70,9 +70,9 @@ wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span,
 	}
 }
 
-/* From one mapping's pending bits to the caller's bitmap. */
+/* Run by run: of a mapping of which the span has a part. */
 static void
-report_mapping(struct wherry_bitmap *pending, struct wherry_span span, bool clear,
+report_part(struct wherry_bitmap *pending, struct wherry_span span, bool clear,
 	struct wherry_bitmap *into)
 {
 	uint64_t at = span.iova > wherry_bitmap_span(pending).iova
@@ -86,6 +86,21 @@ report_mapping(struct wherry_bitmap *pending, struct wherry_span span, bool clea
 		if (clear)
 			wherry_bitmap_unmark(pending, run);
 	}
+}
+
+/* From one mapping's pending bits to the caller's bitmap. */
+static void
+report_mapping(struct wherry_bitmap *pending, struct wherry_span span, bool clear,
+	struct wherry_bitmap *into)
+{
+	struct wherry_span all = wherry_bitmap_span(pending);
+
+	if (all.iova < span.iova || wherry_span_last(all) > wherry_span_last(span))
+		report_part(pending, span, clear, into);
+	else if (clear)
+		wherry_bitmap_take(into, pending);
+	else
+		wherry_bitmap_or(into, pending);
 }
 
 static void
@@ -106,6 +121,8 @@ widen_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES
 	uint64_t last = wherry_span_last(span) | (granule - 1);
 	struct wherry_iova_entry e;
 
+	if (first == span.iova && last == wherry_span_last(span))
+		return span;
 	if (wherry_iova_find(dom->mappings, span.iova, &e) && first < e.span.iova)
 		first = e.span.iova;
 	if (wherry_iova_find(dom->mappings, wherry_span_last(span), &e) &&

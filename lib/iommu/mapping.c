@@ -19,7 +19,7 @@ domain_smallest_page(const struct wherry_domain *dom)
 static int
 check_len(const struct wherry_domain *dom, uint64_t len)
 {
-	return len == 0 || len % domain_smallest_page(dom) != 0 ? -EINVAL : 0;
+	return len == 0 || (len & (domain_smallest_page(dom) - 1)) != 0 ? -EINVAL : 0;
 }
 
 int
@@ -27,7 +27,7 @@ domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
 {
 	int rc = check_len(dom, span.len);
 
-	if (rc != 0 || span.iova % domain_smallest_page(dom) != 0)
+	if (rc != 0 || (span.iova & (domain_smallest_page(dom) - 1)) != 0)
 		return -EINVAL;
 	if (!wherry_iova_usable(dom->caps.usable, dom->caps.n_usable, span))
 		return -EOVERFLOW;
@@ -60,7 +60,7 @@ static int
 alloc_mapping_locked(struct wherry_domain *dom, struct wherry_place *place, struct mapping **ret_m)
 	WHERRY_REQUIRES(&dom->lock)
 {
-	struct mapping *m = wherry_fault("mapping.alloc") ? NULL : calloc(1, sizeof(*m));
+	struct mapping *m = wherry_fault("mapping.alloc") ? NULL : wherry_zalloc(sizeof(*m));
 	int rc = 0;
 
 	if (m == NULL)
@@ -128,7 +128,7 @@ check_place(const struct wherry_domain *dom, const struct wherry_place *place)
 
 	if (place->prot == 0 || (place->prot & ~(WHERRY_DMA_READ | WHERRY_DMA_WRITE)) != 0)
 		return -EINVAL;
-	if (memory % domain_smallest_page(dom) != 0)
+	if ((memory & (domain_smallest_page(dom) - 1)) != 0)
 		return -EINVAL;
 	if (place->span.len > 0 && memory + (place->span.len - 1) < memory)
 		return -EFAULT;
@@ -202,9 +202,16 @@ unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES
 {
 	struct wherry_iova_entry e = { .value = NULL };
 	int rc = domain_check_span_locked(dom, span);
+	void *m;
 
 	if (rc != 0)
 		return rc;
+	/* most often it is one mapping, and then one search is enough */
+	if (wherry_iova_remove(dom->mappings, span, &m) == 0) {
+		dom->drv->unmap(dom->be, span, NULL);
+		free_mapping(m);
+		return 0;
+	}
 	if (!domain_next_locked(dom, span, &e) || wherry_iova_would_cut(dom->mappings, span))
 		return -ENOENT;
 	dom->drv->unmap(dom->be, span, NULL);

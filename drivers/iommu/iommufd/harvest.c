@@ -33,7 +33,8 @@
 static size_t
 bitmap_len(const struct iommufd_domain *dom, uint64_t len)
 {
-	uint64_t words = (len / dom->page + WORD_BITS - 1) / WORD_BITS;
+	uint64_t pages = len >> __builtin_ctzll(dom->page);
+	uint64_t words = (pages + WORD_BITS - 1) / WORD_BITS;
 
 	return (size_t)(words * sizeof(uint64_t));
 }
@@ -41,12 +42,13 @@ bitmap_len(const struct iommufd_domain *dom, uint64_t len)
 int
 iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len)
 {
-	size_t need = round_up(bitmap_len(dom, len), (uint64_t)sysconf(_SC_PAGESIZE));
+	size_t need = bitmap_len(dom, len);
 	void *p;
 	int rc;
 
 	if (need <= dom->bits.len)
 		return 0;
+	need = round_up(need, (uint64_t)sysconf(_SC_PAGESIZE));
 	rc = wherry_fault("iommufd.bits")
 		? -ENOMEM
 		: wherry_sys->mmap(NULL, need, PROT_READ | PROT_WRITE,
@@ -68,47 +70,13 @@ iommufd_bits_free(struct iommufd_domain *dom)
 	dom->bits = (struct iommufd_bits){ .words = NULL };
 }
 
-/* The first one from @p i on; end: there is none. */
-static uint64_t
-find_one(const uint64_t *words, uint64_t i, uint64_t end)
+static bool
+any(const uint64_t *words, size_t len)
 {
-	uint64_t word;
-
-	while (i < end && (word = words[i / WORD_BITS] >> (i % WORD_BITS)) == 0)
-		i = (i / WORD_BITS + 1) * WORD_BITS;
-	return i < end ? i + (unsigned int)__builtin_ctzll(word) : end;
-}
-
-/* The first zero from @p i on, or end. */
-static uint64_t
-find_zero(const uint64_t *words, uint64_t i, uint64_t end)
-{
-	uint64_t word;
-
-	/* what is shifted in is inverted to ones, which end a count, but for a full word */
-	while (i < end) {
-		word = ~(words[i / WORD_BITS] >> (i % WORD_BITS));
-		if (word != 0)
-			i += (unsigned int)__builtin_ctzll(word);
-		else
-			i += WORD_BITS;
-		if (i % WORD_BITS != 0 || (word & 1) != 0)
-			break;
-	}
-	return i < end ? i : end;
-}
-
-static void
-report(const struct iommufd_domain *dom, struct wherry_span span, struct wherry_dirty_sink *sink)
-{
-	uint64_t at = 0, end = span.len / dom->page, first;
-
-	while ((first = find_one(dom->bits.words, at, end)) < end) {
-		at = find_zero(dom->bits.words, first, end);
-		wherry_dirty_sink_mark(sink,
-			(struct wherry_span){ .iova = span.iova + first * dom->page,
-				.len = (at - first) * dom->page });
-	}
+	for (size_t i = 0; i < len / sizeof(*words); i++)
+		if (words[i] != 0)
+			return true;
+	return false;
 }
 
 /* All tables of a space into the one bitmap. */
@@ -143,7 +111,9 @@ iommufd_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_
 		rc = read_space(dom, dom->now, span, clear, &unknown);
 		if (rc == 0 && dom->swapped)
 			rc = read_space(dom, dom->other, span, clear, &unknown);
-		report(dom, span, sink); /* on failure too: these bits are out */
+		if (any(dom->bits.words,
+			    bitmap_len(dom, span.len))) /* on failure too: they are out */
+			wherry_dirty_sink_words(sink, span, dom->page, dom->bits.words);
 	}
 	if (unknown)
 		wherry_dirty_sink_mark(sink, span);

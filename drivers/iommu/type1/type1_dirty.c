@@ -176,22 +176,6 @@ unmap_with_bits(
 	type1_kernel_unmap(dom, span);
 }
 
-static size_t
-count_maps(const struct type1_domain *dom, struct wherry_span span)
-{
-	struct wherry_iova_entry e;
-	uint64_t at = span.iova, last = wherry_span_last(span);
-	size_t n = 0;
-
-	while (wherry_iova_next(dom->maps, at, &e) && e.span.iova <= last) {
-		n++;
-		if (wherry_span_last(e.span) >= last)
-			break;
-		at = wherry_span_last(e.span) + 1;
-	}
-	return n;
-}
-
 static void
 unmap_each_with_bits(
 	const struct type1_domain *dom, struct wherry_span span, struct wherry_dirty_sink *sink)
@@ -211,16 +195,17 @@ void
 type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
 	struct type1_domain *dom = be;
+	size_t n;
 
 	if (sink != NULL && !dom->logging) {
 		wherry_dirty_sink_mark(sink, span);
 		sink = NULL;
 	}
-	if (dom->live && dom->info.entries_left != UINT64_MAX)
-		dom->info.entries_left += count_maps(dom, span);
 	if (dom->live && sink != NULL)
 		unmap_each_with_bits(dom, span, sink);
 	else if (dom->live)
 		type1_kernel_unmap(dom, span);
-	type1_forget(dom, span);
+	n = type1_forget(dom, span);
+	if (dom->live && dom->info.entries_left != UINT64_MAX)
+		dom->info.entries_left += n;
 }

@@ -116,22 +116,30 @@ type1_map(void *be, const struct wherry_place *place)
 	if (rc == 0)
 		count_entry(dom);
 	else
-		type1_forget(dom, place->span);
+		(void)type1_forget(dom, place->span);
 	return rc;
 }
 
-void
+size_t
 type1_forget(struct type1_domain *dom, struct wherry_span span)
 {
 	struct wherry_iova_entry e;
+	size_t n = 0;
 	void *m;
 
+	/* most often it is one mapping, and then one search is enough */
+	if (wherry_iova_remove(dom->maps, span, &m) == 0) {
+		free(m);
+		return 1;
+	}
 	while (wherry_iova_next(dom->maps, span.iova, &e) &&
 		e.span.iova <= wherry_span_last(span)) {
 		if (wherry_iova_remove(dom->maps, e.span, &m) != 0)
 			break; /* it was found just now */
 		free(m);
+		n++;
 	}
+	return n;
 }
 
 /* Is there room, and is all of it in reach? Asked before the first is mapped. */

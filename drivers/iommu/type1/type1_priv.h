@@ -78,8 +78,8 @@ int type1_map_all(struct type1_domain *dom);
 void type1_unmap_all(struct type1_domain *dom);
 /* The kernel's entries of a live container; the domain's own list is not touched. */
 void type1_kernel_unmap(const struct type1_domain *dom, struct wherry_span span);
-/* Forget the mappings in the span; the kernel's entries are gone already. */
-void type1_forget(struct type1_domain *dom, struct wherry_span span);
+/* Forget the mappings in the span, whose entries the kernel has no more; how many there were. */
+size_t type1_forget(struct type1_domain *dom, struct wherry_span span);
 
 /* type1_dirty.c */
 int type1_track(void *be, bool on);
