@@ -54,6 +54,8 @@ create_agent(struct wherry_app *app)
 		.control = app->opts->control,
 		.incoming = app->opts->incoming,
 		.arbiter = app->opts->arbiter,
+		.tls = app->opts->tls,
+		.insecure = app->opts->insecure,
 		.tracker = app->tracker,
 		.ops = &ops,
 	};

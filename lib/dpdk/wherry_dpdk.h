@@ -79,12 +79,14 @@ struct wherry_app_ops {
 
 /** How an application takes part. */
 struct wherry_app_opts {
-	const char *name;     /**< of the application; see wherry_agent_opts */
-	const char *control;  /**< control socket, NULL: by name */
-	const char *incoming; /**< URI to listen on; NULL: serve at once */
-	const char *arbiter;  /**< who decides who owns, see wherry_agent_opts; NULL: nobody */
-	const char *iommu;    /**< domain spec; NULL: the domain that is there, else "soft" */
-	unsigned int pollers; /**< cores that call wherry_app_poll(), exactly; 0: 1 */
+	const char *name;      /**< of the application; see wherry_agent_opts */
+	const char *control;   /**< control socket, NULL: by name */
+	const char *incoming;  /**< URI to listen on; NULL: serve at once */
+	const char *arbiter;   /**< who decides who owns, see wherry_agent_opts; NULL: nobody */
+	struct wherry_tls tls; /**< keys, see wherry_agent_opts; all NULL: none */
+	bool insecure;         /**< TCP beyond loopback is fine without keys */
+	const char *iommu;     /**< domain spec; NULL: the domain that is there, else "soft" */
+	unsigned int pollers;  /**< cores that call wherry_app_poll(), exactly; 0: 1 */
 	enum wherry_cpu_source cpu; /**< how CPU writes are known */
 	/**
 	 * Frames that reach a source after it has stopped go to the destination and are the

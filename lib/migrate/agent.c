@@ -83,13 +83,36 @@ open_listener(struct wherry_agent *agent)
 	rc = parse(agent->incoming, &uri);
 	if (rc != 0 || uri.is_file) /* read by the worker, nobody connects */
 		return rc;
+	uri.only_loopback = agent->tls == NULL && !agent->insecure;
 	rc = mig_listen(&uri, &reason);
 	if (rc < 0) {
 		LOG_ERR("%s", reason.text);
 		return rc;
 	}
 	agent->listen_fd = rc;
-	return 0;
+	rc = mig_porter_create(agent->listen_fd, uri.is_unix ? NULL : agent->tls, &agent->strangers,
+		&agent->porter);
+	if (rc != 0)
+		mig_agent_close_listener(agent);
+	return rc;
+}
+
+/* Keys that are no good are found when the agent starts, not when it is needed. */
+static int
+open_keys(struct wherry_agent *agent, const struct wherry_agent_opts *opts)
+{
+	struct mig_reason reason = { "" };
+	int rc = mig_tls_create(&opts->tls, &agent->tls);
+
+	agent->insecure = opts->insecure;
+	if (rc == -EINVAL)
+		LOG_ERR("%s", mig_tls_check(&opts->tls));
+	if (rc != 0 || agent->tls == NULL)
+		return rc;
+	rc = mig_tls_refresh(agent->tls, &reason);
+	if (rc != 0)
+		LOG_ERR("%s", reason.text);
+	return rc;
 }
 
 void
@@ -99,6 +122,8 @@ mig_agent_close_listener(struct wherry_agent *agent)
 
 	if (agent->listen_fd < 0)
 		return;
+	mig_porter_destroy(agent->porter);
+	agent->porter = NULL;
 	close(agent->listen_fd);
 	agent->listen_fd = -1;
 	if (parse(agent->incoming, &uri) == 0 && uri.is_unix)
@@ -125,6 +150,8 @@ free_agent(struct wherry_agent *agent)
 	wherry_mutex_fini(&agent->tracker_lock);
 	wherry_mutex_fini(&agent->lock);
 	wherry_arbiter_close(agent->arbiter);
+	mig_tls_destroy(agent->migration_tls);
+	mig_tls_destroy(agent->tls);
 	free(agent->name);
 	free(agent->control_path);
 	free(agent->incoming);
@@ -146,6 +173,8 @@ wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **
 	wherry_mutex_init(&agent->tracker_lock);
 	pthread_cond_init(&agent->changed, NULL);
 	rc = copy_opts(agent, opts);
+	if (rc == 0)
+		rc = open_keys(agent, opts);
 	if (rc == 0)
 		rc = mig_owner_init(agent, opts->arbiter);
 	if (rc != 0)
@@ -321,21 +350,29 @@ wherry_agent_migrate(
 {
 	struct wherry_migrate_params p =
 		params != NULL ? *params : (struct wherry_migrate_params){ 0 };
+	struct mig_tls *tls, *unused;
 	struct mig_uri parsed;
 	int rc = parse(uri, &parsed);
 
 	if (rc == 0)
 		rc = fits(&p, &parsed) ? check_params(&p) : -EINVAL;
+	if (rc == 0)
+		rc = mig_tls_create(&p.tls, &tls);
 	if (rc != 0)
 		return rc;
+	p.tls = (struct wherry_tls){ 0 }; /* the strings are not ours */
+	p.insecure = p.insecure || agent->insecure;
 	wherry_mutex_lock(&agent->lock);
 	rc = begin_locked(agent);
+	unused = rc == 0 ? agent->migration_tls : tls;
 	if (rc == 0) {
 		agent->uri = parsed;
 		agent->params = p;
+		agent->migration_tls = tls;
 		pthread_cond_broadcast(&agent->changed);
 	}
 	wherry_mutex_unlock(&agent->lock);
+	mig_tls_destroy(unused);
 	if (rc == 0)
 		mig_agent_notify(agent);
 	return rc;

@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "base_priv.h"
+#include "porter_priv.h"
 #include "reason_priv.h"
 #include "states_priv.h"
 #include "uri_priv.h"
@@ -40,7 +41,12 @@ struct wherry_agent {
 	char id[WHERRY_OWNER_MAX];      /* of this process at the arbiter */
 	struct wherry_section sections[MIG_SECTIONS_MAX];
 	unsigned int n_sections;
-	int listen_fd; /* of incoming; -1: none, or its peer has come */
+	struct mig_tls *tls;       /* keys; NULL: none; used by the worker once started */
+	bool insecure;             /* TCP needs none */
+	int listen_fd;             /* of incoming; -1: none, or its peer has come */
+	struct mig_porter *porter; /* at it; NULL: likewise */
+	uint64_t strangers;        /* that it sent away; atomic */
+	uint64_t refused_clients;  /* of the control socket; atomic */
 	int cancel_fd, notify_fd;
 	struct mig_control *control;
 	pthread_t worker;
@@ -58,7 +64,8 @@ struct wherry_agent {
 	bool dest_over;      /* incoming: it owns the state, or gave up */
 	int result;          /* of the destination, for wait */
 	struct mig_uri uri;
-	struct wherry_migrate_params params;
+	struct wherry_migrate_params params; /* without its keys */
+	struct mig_tls *migration_tls;       /* of the latest migration only; NULL: the agent's */
 	struct wherry_status status;
 	uint64_t begun;       /* when migrate was called, ns */
 	uint64_t round_total; /* pages the round under way has to handle */

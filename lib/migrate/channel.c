@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base_priv.h"
 #include "channel_priv.h"
@@ -21,7 +20,8 @@
 #define LINGER_MS 1000 /* how long an abort waits at most for the peer to read it */
 
 struct mig_channel {
-	int fd, cancel_fd;
+	struct mig_conn conn;
+	int cancel_fd;
 	unsigned int timeout_ms;
 	struct mig_pace own, *pace; /* pace: own, or another channel's */
 	uint64_t number;            /* of the next record sent */
@@ -39,23 +39,31 @@ struct mig_channel {
 };
 
 int
-mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch)
+mig_channel_create_on(struct mig_conn *conn, int cancel_fd, struct mig_channel **ret_ch)
 {
 	struct mig_channel *ch = wherry_fault("channel.alloc") ? NULL : calloc(1, sizeof(*ch));
 	int rc = ch == NULL ? -ENOMEM : wherry_decoder_create(&ch->dec);
 
 	if (rc != 0)
 		goto close;
-	ch->fd = fd;
+	ch->conn = *conn;
 	ch->cancel_fd = cancel_fd;
 	ch->timeout_ms = DEFAULT_TIMEOUT_MS;
 	ch->pace = &ch->own;
 	*ret_ch = ch;
 	return 0;
 close:
-	close(fd);
+	mig_conn_close(conn);
 	free(ch);
 	return rc;
+}
+
+int
+mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch)
+{
+	struct mig_conn plain = { .fd = fd };
+
+	return mig_channel_create_on(&plain, cancel_fd, ret_ch);
 }
 
 void
@@ -63,7 +71,7 @@ mig_channel_destroy(struct mig_channel *ch)
 {
 	if (ch == NULL)
 		return;
-	close(ch->fd);
+	mig_conn_close(&ch->conn);
 	wherry_decoder_destroy(ch->dec);
 	free(ch->rest);
 	free(ch);
@@ -103,6 +111,12 @@ uint64_t
 mig_channel_sent(const struct mig_channel *ch)
 {
 	return __atomic_load_n(&ch->sent, __ATOMIC_RELAXED);
+}
+
+bool
+mig_channel_same_peer(const struct mig_channel *a, const struct mig_channel *b)
+{
+	return mig_conn_same_peer(&a->conn, &b->conn);
 }
 
 bool
@@ -147,7 +161,8 @@ fail_wait(struct mig_channel *ch, int rc)
 		return mig_fail(&ch->reason, rc,
 			"the peer was silent for %u ms: is it alive, and the network up?",
 			ch->timeout_ms);
-	return mig_fail(&ch->reason, -ECONNRESET, "the connection was lost: %s", strerror(-rc));
+	return mig_fail(&ch->reason, -ECONNRESET, "the connection was lost: %s",
+		*mig_conn_why(&ch->conn) != '\0' ? mig_conn_why(&ch->conn) : strerror(-rc));
 }
 
 /* 1: a record, in *ret_rec; 0: more bytes are needed. */
@@ -185,14 +200,15 @@ static int
 feed(struct mig_channel *ch)
 {
 	size_t cap;
-	uint8_t *space = wherry_decoder_space(ch->dec, &cap);
-	ssize_t n = wherry_fault("channel.receive") ? (errno = ECONNRESET, -1)
-						    : recv(ch->fd, space, cap, MSG_DONTWAIT);
+	struct iovec space = { .iov_base = wherry_decoder_space(ch->dec, &cap) };
+	ssize_t n;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	space.iov_len = cap;
+	n = wherry_fault("channel.receive") ? -ECONNRESET : mig_conn_recv(&ch->conn, &space, 1);
+	if (n == -EAGAIN)
 		return 0;
 	if (n < 0)
-		return fail_wait(ch, -errno);
+		return fail_wait(ch, (int)n);
 	if (n == 0)
 		return end_of_stream(ch);
 	wherry_decoder_fed(ch->dec, (size_t)n);
@@ -236,30 +252,28 @@ wait_to_send(struct mig_channel *ch, unsigned int pause_ms)
 
 	if (pause_ms == 0 && silent_ms >= ch->timeout_ms)
 		return fail_wait(ch, -ETIMEDOUT);
-	rc = mig_wait(ch->fd, events, ch->cancel_fd,
+	rc = mig_wait(ch->conn.fd, events, ch->cancel_fd,
 		pause_ms != 0 ? pause_ms : ch->timeout_ms - (unsigned int)silent_ms);
 	if (rc < 0)
 		return fail_wait(ch, rc);
 	return (rc & (POLLIN | POLLHUP)) != 0 ? listen_in(ch) : 0;
 }
 
-/* As many of the bytes as go now; 0: none. */
+/* As many of the bytes as go now; -EAGAIN: none, nor what is owed of those before. */
 static ssize_t
 send_some(struct mig_channel *ch, const uint8_t *bytes, size_t len)
 {
 	ssize_t n = wherry_fault("channel.send")
-		? (errno = EPIPE, -1)
-		: send(ch->fd, bytes, mig_pace_piece(ch->pace, len), MSG_DONTWAIT | MSG_NOSIGNAL);
-	int rc = n < 0 ? -errno : 0;
+		? -EPIPE
+		: mig_conn_send(&ch->conn, bytes, mig_pace_piece(ch->pace, len));
 
-	if (rc == -EAGAIN || rc == -EINTR)
-		return 0;
-	if (rc != 0) {
+	if (n < 0 && n != -EAGAIN) {
 		int heard = listen_in(ch); /* its last words, if there are any */
 
-		return heard < 0 ? heard : fail_wait(ch, rc);
+		return heard < 0 ? heard : fail_wait(ch, (int)n);
 	}
-	account(ch, (size_t)n);
+	if (n >= 0)
+		account(ch, (size_t)n);
 	return n;
 }
 
@@ -270,16 +284,18 @@ send_all(struct mig_channel *ch, const uint8_t *bytes, size_t *left)
 	int rc = listen_in(ch);
 
 	ch->heard = mig_now();
-	while (rc == 0 && *left > 0) {
+	while (rc == 0 && (*left > 0 || mig_conn_owes(&ch->conn))) {
 		unsigned int pause_ms = mig_pace_wait_ms(ch->pace);
-		ssize_t n = pause_ms == 0 ? send_some(ch, bytes, *left) : 0;
+		ssize_t n = pause_ms == 0 ? send_some(ch, bytes, *left) : -EAGAIN;
 
-		if (n < 0)
+		if (n < 0 && n != -EAGAIN)
 			return (int)n;
-		bytes += n;
-		*left -= (size_t)n;
-		if (n == 0)
+		if (n > 0) {
+			bytes += n;
+			*left -= (size_t)n;
+		} else if (n == -EAGAIN) {
 			rc = wait_to_send(ch, pause_ms);
+		}
 	}
 	return rc;
 }
@@ -325,9 +341,9 @@ linger(struct mig_channel *ch)
 	uint64_t end = mig_now() + ch->timeout_ms * UINT64_C(1000000);
 	uint8_t sink[4096];
 
-	shutdown(ch->fd, SHUT_WR);
-	while (mig_now() < end && mig_wait(ch->fd, POLLIN, -1, ch->timeout_ms) > 0)
-		if (recv(ch->fd, sink, sizeof(sink), MSG_DONTWAIT) <= 0)
+	shutdown(ch->conn.fd, SHUT_WR);
+	while (mig_now() < end && mig_wait(ch->conn.fd, POLLIN, -1, ch->timeout_ms) > 0)
+		if (recv(ch->conn.fd, sink, sizeof(sink), MSG_DONTWAIT) <= 0)
 			return;
 }
 
@@ -335,7 +351,7 @@ static int
 finish_rest(struct mig_channel *ch)
 {
 	if (ch->rest_len == 0)
-		return 0;
+		return 0; /* what is owed goes out before anything else */
 	return ch->rest == NULL ? -ENOMEM : send_all(ch, ch->rest, &ch->rest_len);
 }
 
@@ -369,8 +385,12 @@ wait_to_receive(struct mig_channel *ch, uint64_t end)
 
 	if (now >= end)
 		return fail_wait(ch, -ETIMEDOUT);
+	if (mig_conn_has_more(&ch->conn)) {
+		rc = mig_wait(-1, 0, ch->cancel_fd, 0);
+		return rc < 0 ? fail_wait(ch, rc) : 1;
+	}
 	rc = mig_wait(
-		ch->fd, POLLIN, ch->cancel_fd, (unsigned int)((end - now + 999999) / 1000000));
+		ch->conn.fd, POLLIN, ch->cancel_fd, (unsigned int)((end - now + 999999) / 1000000));
 	return rc < 0 ? fail_wait(ch, rc) : rc;
 }
 
@@ -418,14 +438,12 @@ advance(struct iovec **iov, size_t *n_iov, size_t n)
 static ssize_t
 read_some(struct mig_channel *ch, struct iovec *iov, size_t n)
 {
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
-	ssize_t got = wherry_fault("channel.body") ? (errno = ECONNRESET, -1)
-						   : recvmsg(ch->fd, &msg, MSG_DONTWAIT);
+	ssize_t got = wherry_fault("channel.body") ? -ECONNRESET : mig_conn_recv(&ch->conn, iov, n);
 
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+	if (got == -EAGAIN)
 		return 0;
 	if (got < 0)
-		return fail_wait(ch, -errno);
+		return fail_wait(ch, (int)got);
 	if (got == 0)
 		return end_of_stream(ch);
 	ch->heard = mig_now();

@@ -17,13 +17,16 @@
 
 #include <sys/uio.h>
 
+#include "conn_priv.h"
 #include "pace_priv.h"
 #include "reason_priv.h"
 #include "wherry_stream.h"
 
 struct mig_channel;
 
-/* fd becomes the channel's, also on failure. */
+/* conn becomes the channel's, also on failure. -ENOMEM. */
+int mig_channel_create_on(struct mig_conn *conn, int cancel_fd, struct mig_channel **ret_ch);
+/* The same on a plain socket. */
 int mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch);
 /* Close and free. NULL is fine. */
 void mig_channel_destroy(struct mig_channel *ch);
@@ -76,6 +79,8 @@ int mig_channel_last_words(struct mig_channel *ch);
 const char *mig_channel_reason(const struct mig_channel *ch);
 /* Bytes handed to the network so far. */
 uint64_t mig_channel_sent(const struct mig_channel *ch);
+/* Is the same peer at the other end of both, as far as it had to prove that? */
+bool mig_channel_same_peer(const struct mig_channel *a, const struct mig_channel *b);
 /* Has a sound record ever come? If not, the peer may be no Wherry at all. */
 bool mig_channel_is_wherry(const struct mig_channel *ch);
 

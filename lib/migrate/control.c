@@ -72,23 +72,51 @@ free_control:
 }
 
 static void
+turn_away(int fd, const char *line)
+{
+	if (send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		LOG_DEBUG("who was turned away is gone already");
+	close(fd);
+}
+
+/* The socket's mode says the same, but a folder or an operator may have changed it. */
+static bool
+is_one_of_us(struct mig_control *control, int fd)
+{
+	struct ucred peer = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+		(peer.uid == geteuid() || peer.uid == 0))
+		return true;
+	if (__atomic_fetch_add(&control->agent->refused_clients, 1, __ATOMIC_RELAXED) % 100 == 0)
+		LOG_WARN("process %d of user %u was refused at the control socket", (int)peer.pid,
+			(unsigned int)peer.uid);
+	return false;
+}
+
+static void
 accept_client(struct mig_control *control)
 {
 	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	static const char full[] =
 		"{\"ok\":false,\"error\":{\"code\":\"EBUSY\",\"reason\":\"too many clients\"}}\n";
+	static const char foreign[] =
+		"{\"ok\":false,\"error\":{\"code\":\"EACCES\",\"reason\":\"this socket is for the application's user and for root\"}}\n";
 
 	if (fd < 0)
 		return;
+	if (!is_one_of_us(control, fd)) {
+		turn_away(fd, foreign);
+		return;
+	}
 	for (unsigned int i = 0; i < MIG_CLIENTS_MAX; i++) {
 		if (control->clients[i].fd < 0) {
 			mig_client_open(&control->clients[i], fd);
 			return;
 		}
 	}
-	if (send(fd, full, strlen(full), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		LOG_DEBUG("a client too many is gone already");
-	close(fd);
+	turn_away(fd, full);
 }
 
 /* Is a client there that watches; due: and whose next report is due? */

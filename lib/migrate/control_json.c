@@ -66,6 +66,8 @@ mig_json_status(struct wherry_agent *agent)
 	object = event("status", result_fields(&st));
 	json_object_set_new(object, "name", json_string(agent->name));
 	json_object_set_new(object, "version", json_string(wherry_version()));
+	json_object_set_new(object, "strangers", number(st.strangers));
+	json_object_set_new(object, "refused_clients", number(st.refused_clients));
 	if (st.rounds > 0)
 		json_object_set_new(object, "round", round_fields(&st.round));
 	return object;

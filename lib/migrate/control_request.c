@@ -55,19 +55,51 @@ only_has(json_t *request, const char *const *names)
 	return true;
 }
 
+/* A string, or left out. */
+static bool
+read_string(const json_t *request, const char *name, const char **ret_text)
+{
+	const json_t *field = json_object_get(request, name);
+
+	*ret_text = json_string_value(field);
+	return field == NULL || *ret_text != NULL;
+}
+
+/* A boolean, or left out. */
+static bool
+read_flag(const json_t *request, const char *name, bool *ret_flag)
+{
+	const json_t *field = json_object_get(request, name);
+
+	*ret_flag = json_is_true(field);
+	return field == NULL || json_is_boolean(field);
+}
+
+/* The strings are the request's. */
+static bool
+read_tls(const json_t *request, struct wherry_tls *tls)
+{
+	return read_string(request, "tls_cert", &tls->cert) &&
+		read_string(request, "tls_key", &tls->key) &&
+		read_string(request, "tls_ca", &tls->ca) &&
+		read_string(request, "tls_psk", &tls->psk) &&
+		read_string(request, "tls_peer", &tls->peer);
+}
+
 static bool
 read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
-		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", NULL };
+		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "tls_cert",
+		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
-	const json_t *verify = json_object_get(request, "verify");
-	const json_t *compress = json_object_get(request, "compress");
-	const json_t *release = json_object_get(request, "release");
+	bool verify, compress, release, insecure;
+	struct wherry_tls tls;
 
-	if (!only_has(request, names) || (verify != NULL && !json_is_boolean(verify)) ||
-		(compress != NULL && !json_is_boolean(compress)) ||
-		(release != NULL && !json_is_boolean(release)) ||
+	if (!only_has(request, names) || !read_flag(request, "verify", &verify) ||
+		!read_flag(request, "compress", &compress) ||
+		!read_flag(request, "release", &release) ||
+		!read_flag(request, "insecure", &insecure) || !read_tls(request, &tls) ||
 		!read_number(request, "channels", MIG_CHANNELS_MAX, &channels) ||
 		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
 		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
@@ -79,10 +111,12 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.downtime_limit_ms = (unsigned int)downtime,
 		.max_rounds = (unsigned int)rounds,
 		.timeout_ms = (unsigned int)timeout,
-		.verify = json_is_true(verify),
+		.verify = verify,
 		.channels = (unsigned int)channels,
-		.compress = json_is_true(compress),
-		.release = json_is_true(release),
+		.compress = compress,
+		.release = release,
+		.tls = tls,
+		.insecure = insecure,
 	};
 	return true;
 }
@@ -109,7 +143,11 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify, compress and release (true, false)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify, compress, release and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
+		return;
+	}
+	if (mig_tls_check(&params.tls) != NULL) {
+		answer_error(c, -EINVAL, mig_tls_check(&params.tls));
 		return;
 	}
 	rc = wherry_agent_migrate(control->agent, uri, &params);

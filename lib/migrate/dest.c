@@ -16,7 +16,6 @@
 #include "late_priv.h"
 #include "owner_priv.h"
 #include "sections_priv.h"
-#include "socket_priv.h"
 
 #define HELLO_MS 10000u
 
@@ -61,13 +60,14 @@ static int
 await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 {
 	for (;;) {
-		int rc = mig_accept(d->agent->listen_fd, d->agent->cancel_fd);
+		struct mig_conn conn;
+		int rc = mig_porter_next(d->agent->porter, d->agent->cancel_fd, UINT64_MAX, &conn);
 
 		if (rc < 0)
 			return mig_fail(&d->reason, rc,
 				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
 				strerror(-rc));
-		if (mig_channel_create(rc, d->stop.fd, &d->ch) != 0)
+		if (mig_channel_create_on(&conn, d->stop.fd, &d->ch) != 0)
 			return out_of_memory(d);
 		mig_channel_set_timeout(d->ch, HELLO_MS);
 		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
@@ -131,13 +131,13 @@ static int
 open_lanes(struct mig_dest *d)
 {
 	struct mig_dest_lanes_opts opts = {
-		.map = d->map, .n_map = d->n_map, .peer = &d->peer, .stop = &d->stop
+		.map = d->map, .n_map = d->n_map, .peer = &d->peer, .stop = &d->stop, .first = d->ch
 	};
 	int rc;
 
 	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
 		return out_of_memory(d);
-	rc = mig_dest_lanes_accept(d->lanes, d->agent->listen_fd, &d->reason);
+	rc = mig_dest_lanes_accept(d->lanes, d->agent->porter, &d->reason);
 	mig_agent_close_listener(d->agent);
 	return rc;
 }

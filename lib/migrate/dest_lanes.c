@@ -186,20 +186,20 @@ start_lane(struct mig_dest_lanes *lanes, unsigned int i, struct mig_channel *ch)
 	return 0;
 }
 
-/* fd has connected. 1: a lane more; 0: a stranger, sent away. */
+/* Somebody has connected. 1: a lane more; 0: a stranger, sent away. */
 static int
-greet(struct mig_dest_lanes *lanes, int fd, struct mig_reason *reason)
+greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *reason)
 {
 	struct wherry_record rec;
 	struct mig_channel *ch;
 	unsigned int i = 0;
 	int rc;
 
-	if (mig_channel_create(fd, lanes->opts.stop->fd, &ch) != 0)
+	if (mig_channel_create_on(conn, lanes->opts.stop->fd, &ch) != 0)
 		return mig_fail(reason, -ENOMEM, "out of memory");
 	mig_channel_set_timeout(ch, JOIN_ONE_MS);
 	rc = mig_channel_expect(ch, WHERRY_REC_JOIN, &rec);
-	if (rc == 0)
+	if (rc == 0 && mig_channel_same_peer(ch, lanes->opts.first))
 		i = read_join(lanes, &rec);
 	if (i == 0) {
 		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(ch));
@@ -211,28 +211,25 @@ greet(struct mig_dest_lanes *lanes, int fd, struct mig_reason *reason)
 }
 
 int
-mig_dest_lanes_accept(struct mig_dest_lanes *lanes, int listen_fd, struct mig_reason *reason)
+mig_dest_lanes_accept(
+	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
 {
 	uint64_t end = mig_now() + JOIN_MS * UINT64_C(1000000);
 	unsigned int n = 1;
 
 	while (n < lanes->opts.peer->channels) {
-		uint64_t now = mig_now();
-		int rc = now < end ? mig_wait(listen_fd, POLLIN, lanes->opts.stop->fd,
-					     (unsigned int)((end - now) / 1000000 + 1))
-				   : 0;
+		struct mig_conn conn;
+		int rc = mig_porter_next(porter, lanes->opts.stop->fd, end, &conn);
 
-		if (rc == 0)
-			return mig_fail(reason, -ETIMEDOUT,
+		if (rc == -ETIMEDOUT)
+			return mig_fail(reason, rc,
 				"the source announced %u channels and opened %u",
 				lanes->opts.peer->channels, n);
-		if (rc > 0)
-			rc = mig_accept(listen_fd, lanes->opts.stop->fd);
 		if (rc < 0)
 			return mig_fail(reason, rc,
 				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
 				strerror(-rc));
-		rc = greet(lanes, rc, reason);
+		rc = greet(lanes, &conn, reason);
 		if (rc < 0)
 			return rc;
 		n += (unsigned int)rc;

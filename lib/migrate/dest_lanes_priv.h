@@ -10,6 +10,7 @@
  */
 
 #include "place_priv.h"
+#include "porter_priv.h"
 #include "stop_priv.h"
 
 struct mig_dest_lanes;
@@ -17,8 +18,9 @@ struct mig_dest_lanes;
 struct mig_dest_lanes_opts {
 	const struct mig_region *const *map; /* outlives the lanes */
 	uint32_t n_map;
-	const struct mig_hello *peer; /* its key, session, channels, timeout */
-	const struct mig_stop *stop;  /* outlives the lanes */
+	const struct mig_hello *peer;    /* its key, session, channels, timeout */
+	const struct mig_stop *stop;     /* outlives the lanes */
+	const struct mig_channel *first; /* the others come from the same peer; likewise */
 };
 
 /* Without a lane. -ENOMEM. */
@@ -28,9 +30,10 @@ int mig_dest_lanes_create(
 void mig_dest_lanes_destroy(struct mig_dest_lanes *lanes);
 /*
  * Accept the rest of the connections that the source's hello has announced, each with
- * the right word; strangers are sent away. -ETIMEDOUT, -ECANCELED, ..., with the reason.
+ * the right word and, if there are keys, proved by the same key as the first; strangers are sent away. -ETIMEDOUT, -ECANCELED, ..., with the reason.
  */
-int mig_dest_lanes_accept(struct mig_dest_lanes *lanes, int listen_fd, struct mig_reason *reason);
+int mig_dest_lanes_accept(
+	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason);
 /*
  * Wait until the first used connections, the very first included, have placed all of
  * round n. The errors of the lane that failed, with its reason; -ETIMEDOUT: none moves.

@@ -175,6 +175,8 @@ wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_st
 {
 	wherry_mutex_lock(&agent->lock);
 	*ret_status = agent->status;
+	ret_status->strangers = __atomic_load_n(&agent->strangers, __ATOMIC_RELAXED);
+	ret_status->refused_clients = __atomic_load_n(&agent->refused_clients, __ATOMIC_RELAXED);
 	if (!agent->ended && agent->job != MIG_JOB_NONE)
 		ret_status->total_ns = mig_now() - agent->begun;
 	wherry_mutex_unlock(&agent->lock);

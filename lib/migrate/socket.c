@@ -14,7 +14,7 @@
 #include "base_priv.h"
 #include "socket_priv.h"
 
-#define BACKLOG 8
+#define BACKLOG 64
 #define SOCK_FLAGS (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 
 int
@@ -125,6 +125,31 @@ close:
 	return explain_listen(uri->path, rc, reason);
 }
 
+static bool
+is_loopback(const struct sockaddr *sa)
+{
+	const struct in6_addr *in6;
+
+	if (sa->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr) >>
+			24 ==
+			IN_LOOPBACKNET;
+	in6 = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+}
+
+/* Without keys nobody knows who listens, on the way or at the end of it. */
+static int
+check_loopback(const struct mig_uri *uri, const struct addrinfo *list, struct mig_reason *reason)
+{
+	for (const struct addrinfo *ai = list; ai != NULL && uri->only_loopback; ai = ai->ai_next)
+		if (!is_loopback(ai->ai_addr))
+			return mig_fail(reason, -EACCES,
+				"\"%.60s\" is not loopback, and there are no keys: give certificates or a pre-shared key for TLS, or --insecure",
+				uri->host);
+	return 0;
+}
+
 static int
 resolve(const struct mig_uri *uri, int flags, struct addrinfo **ret_list, struct mig_reason *reason)
 {
@@ -132,8 +157,12 @@ resolve(const struct mig_uri *uri, int flags, struct addrinfo **ret_list, struct
 	const char *host = uri->host[0] != '\0' ? uri->host : NULL;
 	int rc = getaddrinfo(host, uri->port, &hints, ret_list);
 
-	if (rc == 0)
-		return 0;
+	if (rc == 0) {
+		rc = check_loopback(uri, *ret_list, reason);
+		if (rc != 0)
+			freeaddrinfo(*ret_list);
+		return rc;
+	}
 	return mig_fail(
 		reason, -ENOENT, "cannot find the host \"%s\": %s", uri->host, gai_strerror(rc));
 }
@@ -176,23 +205,6 @@ int
 mig_listen(const struct mig_uri *uri, struct mig_reason *reason)
 {
 	return uri->is_unix ? listen_unix(uri, reason) : listen_tcp(uri, reason);
-}
-
-int
-mig_accept(int listen_fd, int cancel_fd)
-{
-	for (;;) {
-		int rc = mig_wait(listen_fd, POLLIN, cancel_fd, INT32_MAX);
-		int fd;
-
-		if (rc < 0)
-			return rc;
-		fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			return -errno;
-	}
 }
 
 /* Finish what connect has begun. */

@@ -18,15 +18,12 @@
 int mig_wait(int fd, short events, int cancel_fd, unsigned int timeout_ms);
 
 /*
- * A listening socket. The path of a Unix socket whose owner died is taken over; the
+ * A listening socket. -EACCES, too: the URI is for loopback only, and is not. The path of a Unix socket whose owner died is taken over; the
  * socket is for its owner alone (0600). -EADDRINUSE, -EACCES, ... with the reason.
  */
 int mig_listen(const struct mig_uri *uri, struct mig_reason *reason);
 
-/* The next connection to it, however long it takes; -ECANCELED, -errno. */
-int mig_accept(int listen_fd, int cancel_fd);
-
-/* A connection, within timeout_ms for each address of the host. */
+/* A connection, within timeout_ms for each address of the host. -EACCES: as above. */
 int mig_connect(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	struct mig_reason *reason);
 

@@ -17,7 +17,6 @@
 #include "late_priv.h"
 #include "owner_priv.h"
 #include "sections_priv.h"
-#include "socket_priv.h"
 #include "source_priv.h"
 #include "verify_priv.h"
 
@@ -128,13 +127,15 @@ mig_source_on_progress(void *ctx)
 static int
 connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_channel **ret_ch)
 {
-	int rc = mig_connect(uri, s->agent->cancel_fd, s->params.timeout_ms, &s->reason);
+	struct mig_conn conn;
+	int rc = mig_conn_dial(
+		uri, s->tls, s->agent->cancel_fd, s->params.timeout_ms, &conn, &s->reason);
 
 	if (rc == -ECANCELED)
 		return mig_fail(&s->reason, rc, "cancelled");
 	if (rc < 0)
 		return rc;
-	if (mig_channel_create(rc, s->stop.fd, ret_ch) != 0)
+	if (mig_channel_create_on(&conn, s->stop.fd, ret_ch) != 0)
 		return out_of_memory(s);
 	mig_channel_set_timeout(*ret_ch, s->params.timeout_ms);
 	return 0;
@@ -569,7 +570,9 @@ mig_source_run(struct wherry_agent *agent)
 	wherry_mutex_lock(&agent->lock);
 	s.params = agent->params;
 	uri = agent->uri;
+	s.tls = agent->migration_tls != NULL ? agent->migration_tls : agent->tls;
 	wherry_mutex_unlock(&agent->lock);
+	uri.only_loopback = s.tls == NULL && !s.params.insecure;
 	rc = uri.is_file ? mig_source_snapshot(&s, uri.file) : run(&s, &uri);
 	if (rc != 0)
 		rc = take_back(&s, rc);

@@ -16,6 +16,7 @@
 struct mig_source {
 	struct wherry_agent *agent;
 	struct wherry_migrate_params params;
+	struct mig_tls *tls;    /* its keys, the agent's; NULL: none */
 	struct mig_stop stop;   /* ends all connections */
 	struct mig_channel *ch; /* the first of them */
 	struct mig_sender *sender;

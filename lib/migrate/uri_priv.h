@@ -10,10 +10,11 @@
 
 struct mig_uri {
 	bool is_unix;
-	bool is_file;   /* a snapshot */
-	char host[256]; /* tcp; "" listens on every address */
-	char port[8];   /* tcp */
-	char path[108]; /* unix: as long as sun_path */
+	bool is_file;       /* a snapshot */
+	bool only_loopback; /* tcp: not for parse to say: any other address is refused */
+	char host[256];     /* tcp; "" listens on every address */
+	char port[8];       /* tcp */
+	char path[108];     /* unix: as long as sun_path */
 	char file[MIG_FILE_MAX];
 };
 

@@ -23,6 +23,8 @@ WHERRY_BEGIN_DECLS
  * URIs:    "tcp:HOST:PORT", "tcp:[V6]:PORT", "unix:PATH"; "file:PATH", a snapshot
  *          (doc/snapshot.rst): it is written while the application runs and goes on, and
  *          is read by a destination instead of listening.
+ * Keys:    TCP goes over TLS 1.3 if there are keys, and both sides prove who they are
+ *          (doc/security.rst). Without keys only loopback addresses are taken.
  * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
  *          migrate, cancel, watch. `wherry` speaks it.
  * Threads: the agent has its own; it calls the ops on them, one at a time. All calls
@@ -100,6 +102,19 @@ struct wherry_section {
 	void *ctx; /**< handed to each */
 };
 
+/**
+ * Keys for TLS 1.3 on tcp: URIs: cert, key and ca, or psk; all NULL: none. Names of files,
+ * which are read when an agent or a migration begins and again when they have changed.
+ */
+struct wherry_tls {
+	const char *cert; /**< our certificate and those that lead to the CA, PEM */
+	const char *key;  /**< its private key, PEM, no passphrase; not for everybody to read */
+	const char *ca;   /**< certificates of who may sign a peer's, PEM */
+	const char *psk;  /**< instead: lines IDENTITY:HEX; a source uses the first; mode 0600 */
+	/** With certificates: name or address that the peer's is for; NULL: the URI's host, or any source. */
+	const char *peer;
+};
+
 /** How an agent is set up. */
 struct wherry_agent_opts {
 	const char *name;     /**< of the application; its socket is /run/wherry/NAME.sock */
@@ -107,15 +122,19 @@ struct wherry_agent_opts {
 	const char *incoming; /**< URI to listen on: a destination; NULL: serving */
 	struct wherry_tracker *tracker;     /**< its watches are what is sent; outlives the agent */
 	const struct wherry_agent_ops *ops; /**< copied */
-	const char *arbiter; /**< who decides who owns (wherry_arbiter.h); NULL: COMMIT does */
+	const char *arbiter;   /**< who decides who owns (wherry_arbiter.h); NULL: COMMIT does */
+	struct wherry_tls tls; /**< copied */
+	bool insecure;         /**< TCP beyond loopback is fine without keys */
 };
 
 /**
  * Make an agent and its control socket. Nothing runs before start.
  *
- * @retval -EINVAL no name, no tracker, a URI that does not parse (logged)
+ * @retval -EINVAL no name, no tracker, a URI that does not parse, keys that are none (logged)
  * @retval -EADDRINUSE another process answers on the control socket or the URI
- * @retval -EACCES the socket's directory is not ours to write
+ * @retval -EACCES the socket's directory is not ours to write; a key is not ours to read, or
+ *         others' too; incoming is not loopback, and there are no keys (logged)
+ * @retval -ENOENT a file of keys is not there
  * @retval -ENOMEM no memory
  */
 int wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **ret_agent)
@@ -144,6 +163,8 @@ struct wherry_migrate_params {
 	unsigned int channels;     /**< connections, at most 32; 0: one for each CPU, at most 4 */
 	bool compress;             /**< zstd, batch by batch, where it makes them shorter */
 	bool release; /**< file: the application ends with its snapshot, which then owns the state */
+	struct wherry_tls tls; /**< for this migration; all NULL: the agent's; copied */
+	bool insecure;         /**< TCP beyond loopback is fine without keys */
 };
 
 /** One pre-copy round, or the final one. */
@@ -176,13 +197,15 @@ struct wherry_status {
 	uint64_t late_frames;      /**< forwarded to the destination, or injected here */
 	uint64_t
 		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
+	uint64_t strangers;       /**< connections to incoming that were sent away unproved */
+	uint64_t refused_clients; /**< of the control socket, other users' */
 };
 
 /**
  * Source: begin to migrate to @p uri, or to write a snapshot there, and return; status tells
  * the rest.
  *
- * @retval -EINVAL the URI does not parse, or a parameter does not go with it
+ * @retval -EINVAL the URI does not parse, or a parameter, or what is there of keys, does not go with it
  * @retval -EBUSY a migration is under way
  * @retval -EPERM this process does not own its state (any more)
  */

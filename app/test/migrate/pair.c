@@ -224,9 +224,12 @@ source_create(struct pair *pair)
 	struct wherry_section section = {
 		.name = "port0", .version = 1, .save = section_save, .ctx = pair
 	};
-	struct wherry_agent_opts opts = {
-		.name = "test", .control = pair->control, .ops = &ops, .arbiter = pair_arbiter(pair)
-	};
+	struct wherry_agent_opts opts = { .name = "test",
+		.control = pair->control,
+		.ops = &ops,
+		.arbiter = pair_arbiter(pair),
+		.tls = pair->opts.tls,
+		.insecure = pair->opts.insecure };
 
 	CHECK_EQ(pair_make_watches(pair, NULL, 0), 0);
 	opts.tracker = pair->tracker;

@@ -42,8 +42,10 @@ struct pair_opts {
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
-	unsigned int late;   /* frames that come at the source after quiesce */
-	bool no_dest;        /* nobody listens */
+	unsigned int late;               /* frames that come at the source after quiesce */
+	bool no_dest;                    /* nobody listens */
+	struct wherry_tls tls, dest_tls; /* keys of each */
+	bool insecure;                   /* both */
 	const char *arbiter; /* spec of the arbiter of both, "lock": one is made; NULL: none */
 };
 

@@ -130,7 +130,9 @@ dest_create(struct pair *pair)
 		.incoming = pair->dest_uri,
 		.tracker = pair->tracker,
 		.ops = &ops,
-		.arbiter = pair_arbiter(pair) };
+		.arbiter = pair_arbiter(pair),
+		.tls = pair->opts.dest_tls,
+		.insecure = pair->opts.insecure };
 	int rc;
 
 	snprintf(control, sizeof(control), "%s.dest", pair->control);
