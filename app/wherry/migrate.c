@@ -9,17 +9,24 @@
 
 #include "wherry.h"
 
+/* Options that name a file of keys. */
+enum { TLS_CERT, TLS_KEY, TLS_CA, TLS_PSK, TLS_FILES };
+static const char *const tls_fields[TLS_FILES] = { "tls_cert", "tls_key", "tls_ca", "tls_psk" };
+
 struct options {
 	struct target target;
 	const char *uri;
 	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels;
-	bool verify, compress, release;
+	bool verify, compress, release, insecure;
+	char *tls[TLS_FILES];
+	const char *tls_peer;
 	FILE *log; /* events as JSON lines, beside what is shown */
 };
 
 static const char doc[] =
 	"Move the application to the destination that waits at URI: tcp:HOST:PORT or unix:PATH; "
-	"or write a snapshot of it to file:PATH, from which a destination can start, while it goes on."
+	"or write a snapshot of it to file:PATH, from which a destination can start, while it goes on. "
+	"To another machine TCP needs keys for TLS, of the application or given here."
 	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
 	"destination runs, or the snapshot is written.";
 
@@ -32,7 +39,10 @@ enum {
 	OPT_LOG,
 	OPT_CHANNELS,
 	OPT_COMPRESS,
-	OPT_RELEASE
+	OPT_RELEASE,
+	OPT_TLS_PEER,
+	OPT_INSECURE,
+	OPT_TLS /* and those behind it: files */
 };
 
 static const struct argp_option option_list[] = {
@@ -52,16 +62,42 @@ static const struct argp_option option_list[] = {
 	{ "compress", OPT_COMPRESS, NULL, 0, "send with zstd what it makes shorter", 0 },
 	{ "release", OPT_RELEASE, NULL, 0,
 		"file: end the application with its snapshot, which then owns the state", 0 },
+	{ "tls-cert", OPT_TLS + TLS_CERT, "FILE", 0,
+		"TLS: the application's certificate (default: what it was started with)", 0 },
+	{ "tls-key", OPT_TLS + TLS_KEY, "FILE", 0, "TLS: its private key", 0 },
+	{ "tls-ca", OPT_TLS + TLS_CA, "FILE", 0, "TLS: who signs the destination's certificate",
+		0 },
+	{ "tls-peer", OPT_TLS_PEER, "NAME", 0,
+		"TLS: whom the destination's certificate is for (default: the URI's host)", 0 },
+	{ "tls-psk", OPT_TLS + TLS_PSK, "FILE", 0,
+		"TLS: a pre-shared key, IDENTITY:HEX, instead of certificates", 0 },
+	{ "insecure", OPT_INSECURE, NULL, 0,
+		"go without TLS to another machine: who is in between can read and change all", 0 },
 	{ "log", OPT_LOG, "FILE", 0, "write the migration's events to FILE too, as with --json",
 		0 },
 	{ 0 },
 };
+
+/* The application has another working directory. */
+static void
+set_file(struct argp_state *state, char **file, const char *arg)
+{
+	free(*file);
+	*file = arg[0] == '/' ? strdup(arg) : realpath(arg, NULL);
+	if (*file == NULL)
+		argp_failure(state, 2, errno, "cannot find %s", arg);
+}
 
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
 	uint64_t *number = NULL;
+
+	if (key >= OPT_TLS && key < OPT_TLS + TLS_FILES) {
+		set_file(state, &o->tls[key - OPT_TLS], arg);
+		return 0;
+	}
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -90,6 +126,12 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_RELEASE:
 		o->release = true;
+		return 0;
+	case OPT_INSECURE:
+		o->insecure = true;
+		return 0;
+	case OPT_TLS_PEER:
+		o->tls_peer = arg;
 		return 0;
 	case OPT_LOG:
 		o->log = fopen(arg, "we");
@@ -153,6 +195,13 @@ make_request(const struct options *o)
 		if (numbers[i].value != 0)
 			json_object_set_new(request, numbers[i].name,
 				json_integer((json_int_t)numbers[i].value));
+	for (size_t i = 0; i < TLS_FILES; i++)
+		if (o->tls[i] != NULL)
+			json_object_set_new(request, tls_fields[i], json_string(o->tls[i]));
+	if (o->tls_peer != NULL)
+		json_object_set_new(request, "tls_peer", json_string(o->tls_peer));
+	if (o->insecure)
+		json_object_set_new(request, "insecure", json_true());
 	return request;
 }
 
@@ -289,5 +338,7 @@ cmd_migrate(int argc, char **argv)
 		json_decref(answer);
 	}
 	client_close(c);
+	for (size_t i = 0; i < TLS_FILES; i++)
+		free(o.tls[i]);
 	return status;
 }

@@ -3,7 +3,7 @@
  * tcp-server: HTTP over lwIP over a DPDK port, in memory that can move.
  *
  *	tcp-server EAL-OPTIONS -- --ip 10.0.0.2/24 --content DIR       serves
- *	tcp-server EAL-OPTIONS -- --incoming tcp:0.0.0.0:4000          takes over from it
+ *	tcp-server EAL-OPTIONS -- --incoming tcp:127.0.0.1:4000        takes over from it
  *
  * This file is the program's life; doc/tcp_server.rst says where to read on.
  */

@@ -29,6 +29,12 @@ enum {
 	OPT_IOMMU,
 	OPT_INCOMING,
 	OPT_ARBITER,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
+	OPT_TLS_CA,
+	OPT_TLS_PEER,
+	OPT_TLS_PSK,
+	OPT_INSECURE,
 	OPT_NAME
 };
 
@@ -36,6 +42,12 @@ static const struct argp_option table[] = {
 	{ "name", OPT_NAME, "NAME", 0, "name of this server (tcp-server)", 0 },
 	{ "incoming", OPT_INCOMING, "URI", 0, "wait for a running server's state", 0 },
 	{ "arbiter", OPT_ARBITER, "SPEC", 0, "who decides who owns: lock:PATH, etcd:URL", 0 },
+	{ "tls-cert", OPT_TLS_CERT, "FILE", 0, "migrate over TLS: our certificate", 0 },
+	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "its private key", 0 },
+	{ "tls-ca", OPT_TLS_CA, "FILE", 0, "who signs the peer's certificate", 0 },
+	{ "tls-peer", OPT_TLS_PEER, "NAME", 0, "whom that is for (the URI's host; any source)", 0 },
+	{ "tls-psk", OPT_TLS_PSK, "FILE", 0, "a key IDENTITY:HEX instead of certificates", 0 },
+	{ "insecure", OPT_INSECURE, NULL, 0, "migrate beyond loopback without TLS", 0 },
 	{ "control", OPT_CONTROL, "PATH", 0, "control socket (/run/wherry/NAME.sock)", 0 },
 	{ "ip", OPT_IP, "ADDR/BITS", 0, "address to serve on; an incoming server gets it", 0 },
 	{ "gw", OPT_GW, "ADDR", 0, "gateway", 0 },
@@ -105,6 +117,11 @@ parse_string(int key, const char *arg, struct options *o)
 		: key == OPT_CONTROL         ? &o->control
 		: key == OPT_IOMMU           ? &o->iommu
 		: key == OPT_ARBITER         ? &o->arbiter
+		: key == OPT_TLS_CERT        ? &o->tls.cert
+		: key == OPT_TLS_KEY         ? &o->tls.key
+		: key == OPT_TLS_CA          ? &o->tls.ca
+		: key == OPT_TLS_PEER        ? &o->tls.peer
+		: key == OPT_TLS_PSK         ? &o->tls.psk
 					     : &o->content;
 	*where = arg;
 }
@@ -132,6 +149,11 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	case OPT_NAME:
 	case OPT_INCOMING:
 	case OPT_ARBITER:
+	case OPT_TLS_CERT:
+	case OPT_TLS_KEY:
+	case OPT_TLS_CA:
+	case OPT_TLS_PEER:
+	case OPT_TLS_PSK:
 	case OPT_CONTROL:
 	case OPT_IOMMU:
 	case OPT_CONTENT:
@@ -163,6 +185,9 @@ parse_opt(int key, char *arg, struct argp_state *as)
 		break;
 	case OPT_HUGEPAGES:
 		o->hugepages = true;
+		break;
+	case OPT_INSECURE:
+		o->insecure = true;
 		break;
 	case OPT_BUSY:
 		o->busy_poll = true;

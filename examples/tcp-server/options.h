@@ -6,11 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <wherry_migrate.h>
+
 /* What the command line asks for, after EAL's "--". Strings are argv's. */
 struct options {
 	const char *name;      /* of the application, for the control socket */
 	const char *incoming;  /* URI to wait on, or NULL */
 	const char *arbiter;   /* its spec, or NULL */
+	struct wherry_tls tls; /* keys for migrations, or NULLs */
+	bool insecure;         /* none are needed */
 	const char *control;   /* path of the control socket, or NULL */
 	const char *iommu;     /* domain spec, or NULL */
 	const char *content;   /* directory, or NULL */

@@ -139,6 +139,8 @@ create_app(struct server *s)
 		.control = o->control,
 		.incoming = o->incoming,
 		.arbiter = o->arbiter,
+		.tls = o->tls,
+		.insecure = o->insecure,
 		.iommu = o->iommu,
 		.pollers = 1,
 		.late_frames = true,

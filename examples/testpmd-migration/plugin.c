@@ -6,6 +6,9 @@
  *	WHERRY_TESTPMD=name=b,incoming=unix:/run/b,shadow=eal.0@0x100000000+0x8000000
  *	                                                   the destination
  *
+ * and for either, if they are on two machines: tls-cert=, tls-key=, tls-ca=, tls-peer= or
+ * tls-psk=FILE, as of tcp-server; or insecure.
+ *
  * The object is loaded while EAL starts, so all there is to do then is to start a thread;
  * it waits until testpmd has configured its ports. The source has all of EAL's memory
  * watched. The destination receives it into regions at the same addresses, its shadow:
@@ -25,8 +28,37 @@
 
 static char settings[4096];
 static const char *name = "testpmd", *incoming;
+static struct wherry_tls tls;
+static bool insecure;
 static char *shadows[64];
 static unsigned int n_shadows;
+
+/* tls-cert=FILE and its like; false: it is none of these. */
+static bool
+read_keys(const char *at)
+{
+	const struct {
+		const char *name;
+		const char **value;
+	} keys[] = {
+		{ "tls-cert=", &tls.cert },
+		{ "tls-key=", &tls.key },
+		{ "tls-ca=", &tls.ca },
+		{ "tls-peer=", &tls.peer },
+		{ "tls-psk=", &tls.psk },
+	};
+
+	for (size_t i = 0; i < RTE_DIM(keys); i++) {
+		if (strncmp(at, keys[i].name, strlen(keys[i].name)) != 0)
+			continue;
+		*keys[i].value = at + strlen(keys[i].name);
+		return true;
+	}
+	if (strcmp(at, "insecure") != 0)
+		return false;
+	insecure = true;
+	return true;
+}
 
 static void
 read_settings(const char *text)
@@ -41,7 +73,7 @@ read_settings(const char *text)
 			incoming = at + 9;
 		else if (strncmp(at, "shadow=", 7) == 0 && n_shadows < RTE_DIM(shadows))
 			shadows[n_shadows++] = at + 7;
-		else
+		else if (!read_keys(at))
 			fprintf(stderr, "wherry: WHERRY_TESTPMD: %s is not understood\n", at);
 }
 
@@ -97,7 +129,9 @@ add_all(struct wherry_app *app)
 static void *
 run(void *arg)
 {
-	struct wherry_app_opts opts = { .name = name, .incoming = incoming };
+	struct wherry_app_opts opts = {
+		.name = name, .incoming = incoming, .tls = tls, .insecure = insecure
+	};
 	struct wherry_app *app;
 	int rc;
 
