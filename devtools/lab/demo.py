@@ -21,6 +21,7 @@ import tempfile
 import time
 
 from arbiter import Arbiter, ArbiterError
+from keys import Keys, KeysError
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server, ServerError
@@ -46,6 +47,8 @@ def options():
     parser.add_argument("--mbit", type=int, default=200, help="speed of the clients' link, each way (default 200)")
     parser.add_argument("--downtime-limit", type=int, default=50, metavar="MS", help="of the migration (default 50)")
     parser.add_argument("--arbiter", choices=("lock", "etcd"), help="who owns is decided by a file, or by an etcd started here")
+    parser.add_argument("--tls", nargs="?", const="certificates", choices=("certificates", "psk"),
+                        help="migrate over TLS 1.3, by certificates (default) or a pre-shared key, made here")
     parser.add_argument("--verify", action="store_true", help="hash all memory on both sides while stopped")
     parser.add_argument("--keep-logs", metavar="DIR", help="leave the processes' logs there")
     parser.add_argument("--build", default="build-demo", help=argparse.SUPPRESS)
@@ -67,6 +70,9 @@ class Demo:
         self.arbiter = Arbiter(args.arbiter, self.folder("logs"))
         if self.arbiter.spec:
             say(f"arbiter: {self.arbiter.spec}")
+        self.keys = Keys(args.tls, self.folder("keys"))
+        if args.tls:
+            say(f"migration over TLS 1.3, both sides proved by {args.tls}")
         self.content = Content(self.folder("content"), files=args.connections // 2, mib=8)
 
     def folder(self, name):
@@ -77,7 +83,7 @@ class Demo:
     def server(self, n, **how):
         name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[n % 2]
         made = Server(self.args.build, name, wire, self.folder("logs"), arena_mib=self.args.arena,
-                      churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB), *self.arbiter.words), **how)
+                      churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB), *self.arbiter.words, *self.keys.words), **how)
         self.servers.append(made)
         made.wait_ready()
         say(f"{name}: pid {made.pid}, wire {wire}, {'waits on ' + made.incoming if made.incoming else 'serves ' + SERVER_IP}")
@@ -132,6 +138,8 @@ class Demo:
         rounds = [dict(event, migration=n) for event in told if event.get("event") == "round"]
         ends = [event for event in told if "result" in event]
         self.migrations.append({**(ends[-1] if ends else {"result": "failed"}), "rounds": rounds})
+        if self.args.tls and not heir.said("connected over TLS"):
+            raise Failed(f"nobody connected to {heir.name} over TLS:\n{heir.tail()}")
         if done.returncode != 0:
             raise Failed(f"migration {n} failed: {self.migrations[-1].get('reason')}\n{owner.tail()}\n{heir.tail()}")
 
@@ -225,7 +233,7 @@ def main():
     try:
         demo = Demo(args, work)
         demo.run()
-    except (Failed, ServerError, ArbiterError) as failure:
+    except (Failed, ServerError, ArbiterError, KeysError) as failure:
         problem = str(failure)
     except KeyboardInterrupt:
         problem = "interrupted"

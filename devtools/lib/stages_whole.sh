@@ -51,6 +51,7 @@ stage_demo() {
 		return
 	fi
 	limit=300 check "demo" devtools/demo --json "$logs/demo.json"
+	limit=300 check "demo over TLS, with etcd" devtools/demo --tls --arbiter etcd --json "$logs/demo-tls.json"
 }
 
 # One bug per folder; with --long all that are known, which takes the better part of an hour.
