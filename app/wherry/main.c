@@ -19,6 +19,7 @@ static const struct command {
 	{ "selftest", cmd_selftest },
 	{ "resolve", cmd_resolve },
 	{ "forecast", cmd_forecast },
+	{ "report", cmd_report },
 };
 
 static const char usage[] =
@@ -34,6 +35,7 @@ static const char usage[] =
 	"  resolve   say who owns, or settle it where nobody can know\n"
 	"  watch     show how fast each region is written, by devices and by the CPU\n"
 	"  forecast  say whether a migration would converge, and with what blackout\n"
+	"  report    draw a migration: rounds, dirty rates, bandwidth, blackout, heat map\n"
 	"\n"
 	"wherry COMMAND --help says more. The manual is wherry(1).\n";
 

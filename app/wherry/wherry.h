@@ -23,6 +23,7 @@ int cmd_watch(int argc, char **argv);
 int cmd_selftest(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
 int cmd_forecast(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 
 /* ---- client.c: which application, and lines to and from it ---- */
 

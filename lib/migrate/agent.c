@@ -152,6 +152,7 @@ free_agent(struct wherry_agent *agent)
 	wherry_arbiter_close(agent->arbiter);
 	mig_tls_destroy(agent->migration_tls);
 	mig_tls_destroy(agent->tls);
+	mig_agent_forget_heat(agent);
 	free(agent->name);
 	free(agent->control_path);
 	free(agent->incoming);
@@ -336,6 +337,7 @@ begin_locked(struct wherry_agent *agent) WHERRY_REQUIRES(&agent->lock)
 	agent->ended = false;
 	agent->clock_shared = false;
 	agent->round_done = agent->round_total = 0;
+	mig_agent_forget_heat(agent);
 	agent->migrations++;
 	agent->begun = mig_now();
 	agent->status = (struct wherry_status){ .state = WHERRY_STATE_SETUP };

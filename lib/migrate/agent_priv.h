@@ -74,6 +74,7 @@ struct wherry_agent {
 	bool ended;           /* the latest is over, its end can be told */
 	bool clock_shared;    /* blackout was read off one clock */
 	struct wherry_round rounds[MIG_ROUNDS_MAX + 1]; /* status.rounds of them */
+	struct mig_heat *heat[MIG_ROUNDS_MAX + 1];      /* likewise; NULL: not known */
 
 	struct wherry_mutex tracker_lock;
 	/* all under tracker_lock */
@@ -102,6 +103,10 @@ struct mig_outcome {
 void mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome);
 /* A round is done, or has a forecast now: the last entry of rounds, or a new one. */
 void mig_agent_set_round(struct wherry_agent *agent, const struct wherry_round *round);
+/* Where the pages lie of the round that will be set next; taken over, NULL: not known. */
+void mig_agent_set_heat(struct wherry_agent *agent, struct mig_heat *heat);
+/* Of an earlier migration. Under lock, or when nobody else is there. */
+void mig_agent_forget_heat(struct wherry_agent *agent);
 /* So many pages were never sent because they are worthless. */
 void mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages);
 /* How far the round under way is. */

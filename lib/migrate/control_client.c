@@ -132,11 +132,11 @@ mig_client_follow(struct mig_control *control, struct mig_client *c, bool once)
 	wherry_mutex_unlock(&agent->lock);
 }
 
-/* One round it has not been told; false: none. */
-static bool
-next_round(struct wherry_agent *agent, struct mig_client *c, struct wherry_round *ret_round)
+/* One round it has not been told; NULL: none. */
+static json_t *
+next_round(struct wherry_agent *agent, struct mig_client *c)
 {
-	bool more;
+	json_t *object = NULL;
 
 	wherry_mutex_lock(&agent->lock);
 	if (c->migration != agent->migrations) { /* another has begun */
@@ -144,11 +144,12 @@ next_round(struct wherry_agent *agent, struct mig_client *c, struct wherry_round
 		c->rounds = 0;
 		c->end_told = false;
 	}
-	more = !c->end_told && c->rounds < agent->status.rounds;
-	if (more)
-		*ret_round = agent->rounds[c->rounds++];
+	if (!c->end_told && c->rounds < agent->status.rounds) {
+		object = mig_json_round(&agent->rounds[c->rounds], agent->heat[c->rounds]);
+		c->rounds++;
+	}
 	wherry_mutex_unlock(&agent->lock);
-	return more;
+	return object;
 }
 
 static void
@@ -183,10 +184,10 @@ tell_rates(struct wherry_agent *agent, struct mig_client *c, uint64_t now)
 void
 mig_client_update(struct mig_control *control, struct mig_client *c, uint64_t now)
 {
-	struct wherry_round round;
+	json_t *round;
 
-	while (c->follows && !c->closing && next_round(control->agent, c, &round))
-		mig_client_send(c, mig_json_round(&round));
+	while (c->follows && !c->closing && (round = next_round(control->agent, c)) != NULL)
+		mig_client_send(c, round);
 	if (c->follows && !c->end_told && !c->closing)
 		tell_progress(control->agent, c, now);
 	if (c->watch_ns != 0 && now >= c->watch_due && !c->closing)

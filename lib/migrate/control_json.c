@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "control_priv.h"
+#include "heat_priv.h"
 
 static json_t *
 number(uint64_t n)
@@ -40,9 +41,12 @@ round_fields(const struct wherry_round *r)
 }
 
 json_t *
-mig_json_round(const struct wherry_round *round)
+mig_json_round(const struct wherry_round *round, const struct mig_heat *heat)
 {
-	return event("round", round_fields(round));
+	json_t *object = event("round", round_fields(round));
+
+	json_object_set_new(object, "heat", mig_heat_json(heat));
+	return object;
 }
 
 static json_t *

@@ -67,7 +67,7 @@ void mig_client_update(struct mig_control *control, struct mig_client *c, uint64
 void mig_request(struct mig_control *control, struct mig_client *c, const char *line, size_t len);
 
 /* control_json.c: objects, NULL when out of memory. */
-json_t *mig_json_round(const struct wherry_round *round);
+json_t *mig_json_round(const struct wherry_round *round, const struct mig_heat *heat);
 json_t *mig_json_status(struct wherry_agent *agent);
 json_t *mig_json_progress(struct wherry_agent *agent);
 json_t *mig_json_end(struct wherry_agent *agent);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent_priv.h"
+#include "heat_priv.h"
 
 void
 mig_agent_notify(struct wherry_agent *agent)
@@ -102,6 +103,32 @@ mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome)
 	pthread_cond_broadcast(&agent->changed);
 	wherry_mutex_unlock(&agent->lock);
 	mig_agent_notify(agent);
+}
+
+void
+mig_agent_set_heat(struct wherry_agent *agent, struct mig_heat *heat)
+{
+	struct mig_heat **at = NULL;
+
+	wherry_mutex_lock(&agent->lock);
+	if (agent->status.rounds <= MIG_ROUNDS_MAX)
+		at = &agent->heat[agent->status.rounds];
+	if (at != NULL) {
+		mig_heat_free(*at);
+		*at = heat;
+	}
+	wherry_mutex_unlock(&agent->lock);
+	if (at == NULL)
+		mig_heat_free(heat);
+}
+
+void
+mig_agent_forget_heat(struct wherry_agent *agent)
+{
+	for (size_t i = 0; i <= MIG_ROUNDS_MAX; i++) {
+		mig_heat_free(agent->heat[i]);
+		agent->heat[i] = NULL;
+	}
 }
 
 void

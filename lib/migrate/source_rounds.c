@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "converge_priv.h"
+#include "heat_priv.h"
 #include "source_priv.h"
 
 int
@@ -153,6 +154,8 @@ run_round(struct mig_source *s)
 	struct mig_sent sent;
 	int rc = take_all(s);
 
+	if (rc == 0 && !s->round.final) /* not at the cost of the blackout */
+		mig_agent_set_heat(s->agent, mig_heat_draw(&s->regions, s->taken));
 	if (rc == 0)
 		rc = send_all_regions(s);
 	if (rc == 0)

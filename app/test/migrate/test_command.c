@@ -110,6 +110,9 @@ TEST(command_explains_itself_and_what_it_does_not_know)
 	expect("status extra", 64, "Usage");
 	expect("forecast --bandwidth=0", 64, "no whole number from 1");
 	expect("forecast extra", 64, "Usage");
+	expect("report", 64, "LOG is missing");
+	expect("report /nonexistent/log", 1, "/nonexistent/log: No such file");
+	expect("report /dev/null", 1, "has no round");
 }
 
 TEST(command_says_which_application_it_does_not_find)
@@ -221,4 +224,74 @@ TEST(command_forecast_says_before_starting_whether_it_would_converge)
 	expect(with(pair, "forecast --seconds=1 --bandwidth=1M --json --control=%s"), 3,
 		"\"converges\":false");
 	pair_destroy(pair);
+}
+
+/* A log with these lines. */
+static const char *
+write_log(const char *text)
+{
+	static char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/tmp/wherry-report-%d", (int)getpid());
+	f = fopen(path, "we");
+	CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+	return path;
+}
+
+#define ROUND                                                                                         \
+	"{\"event\":\"round\",\"n\":1,\"ms\":2.0,\"bytes\":4096,\"pages\":1,\"iommu_dirty_pages\":0," \
+	"\"cpu_dirty_pages\":1,\"bandwidth\":1e6,\"forecast_ms\":1.0,\"heat\":{\"<&\":\"19\"}}\n"
+
+TEST(command_report_draws_what_a_migration_logged)
+{
+	struct pair_opts opts = { .len = SMALL, .writer = true };
+	struct wherry_status st;
+	char args[512];
+	struct pair *pair;
+	const char *log;
+
+	find_command();
+	pair = pair_create(&opts);
+	log = write_log("");
+	snprintf(args, sizeof(args), "migrate --log=%s --control=%s %s", log, pair->control,
+		pair->uri);
+	expect(args, 0, "completed: blackout");
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	pair_destroy(pair);
+	snprintf(args, sizeof(args), "report %s", log);
+	expect(args, 0, ">arena</text>");
+	expect(args, 0, "<text x=\"110.00\" y=\"24.00\" text-anchor=\"start\">completed: blackout");
+	expect(args, 0, "</svg>");
+	snprintf(args, sizeof(args), "report %s -o /dev/full", log);
+	expect(args, 1, "could not be written");
+	CHECK_EQ(unlink(log), 0);
+}
+
+TEST(command_report_takes_no_log_at_its_word)
+{
+	static const struct {
+		const char *log;
+		int status;
+		const char *says;
+	} rows[] = {
+		{ ROUND, 0, "&lt;&amp;</text>" },
+		{ ROUND, 0, "the log stops before the end" },
+		{ ROUND "nonsense\n", 1, "line 2 of" },
+		{ ROUND "[]\n", 1, "line 2 of" },
+		{ ROUND "{\"event\":\"round\",\"n\":2}\n", 1, "line 2 of" },
+		{ "{\"event\":\"round\",\"n\":1,\"ms\":0}\n", 1, "line 1 of" },
+		{ ROUND "{\"event\":\"end\",\"total_ms\":-1,\"blackout_ms\":1}\n", 1, "line 2 of" },
+		{ "{\"event\":\"end\",\"total_ms\":1,\"blackout_ms\":1}\n", 1, "has no round" },
+	};
+	char args[128];
+
+	find_command();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *log = write_log(rows[i].log);
+
+		snprintf(args, sizeof(args), "report %s", log);
+		expect(args, rows[i].status, rows[i].says);
+		CHECK_EQ(unlink(log), 0);
+	}
 }

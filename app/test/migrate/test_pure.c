@@ -5,10 +5,14 @@
 
 #include "converge_priv.h"
 #include "digest_priv.h"
+#include "heat_priv.h"
 #include "states_priv.h"
 #include "test.h"
 #include "uri_priv.h"
+#include "wherry_bitmap.h"
 #include "wherry_stream.h"
+
+#define HEAT_BASE UINT64_C(0x7f0000000000)
 
 /* Can a process that stands at from and knows this, and learns no more, come to stand at to? */
 static bool
@@ -313,4 +317,35 @@ TEST(migrate_forecast_wants_a_bandwidth_and_a_round)
 	terms.downtime_limit_ms = 50;
 	CHECK_EQ(wherry_forecast_reckon(NULL, 0, &terms, &f), 0);
 	CHECK(f.converges);
+}
+
+/* The digits of so many pages, of which these are dirty. */
+static const char *
+heat_of(uint64_t pages, struct wherry_span dirty)
+{
+	static char digits[MIG_HEAT_PARTS + 1];
+	struct wherry_bitmap *bm = NULL;
+
+	CHECK_EQ(wherry_bitmap_create((struct wherry_span){ HEAT_BASE, pages * 4096 }, 4096, &bm),
+		0);
+	if (dirty.len > 0)
+		wherry_bitmap_mark(bm,
+			(struct wherry_span){ HEAT_BASE + dirty.iova * 4096, dirty.len * 4096 });
+	mig_heat_digits(bm, digits);
+	wherry_bitmap_destroy(bm);
+	return digits;
+}
+
+TEST(migrate_heat_has_a_digit_for_each_part)
+{
+	uint64_t all = 1 << 20;
+
+	CHECK(strcmp(heat_of(3, (struct wherry_span){ 1, 1 }), "090") == 0);
+	CHECK(strcmp(heat_of(1, (struct wherry_span){ 0, 0 }), "0") == 0);
+	/* 130 pages: 43 parts of three and one of one */
+	CHECK(strncmp(heat_of(130, (struct wherry_span){ 1, 4 }), "6600", 4) == 0);
+	CHECK_EQ(strlen(heat_of(130, (struct wherry_span){ 126, 4 })), 44);
+	CHECK(strcmp(heat_of(130, (struct wherry_span){ 126, 4 }) + 40, "0099") == 0);
+	CHECK_EQ(strspn(heat_of(all, (struct wherry_span){ 0, all }), "9"), MIG_HEAT_PARTS);
+	CHECK_EQ(heat_of(all, (struct wherry_span){ 77, 1 })[0], '1');
 }
