@@ -26,7 +26,7 @@
  * a blank is no field.
  */
 static const char *const forms[] = {
-	[WHERRY_REC_HELLO] = "NTTNtbnnrsttn                  nb",
+	[WHERRY_REC_HELLO] = "NTTNtbnnrsttn                  nb              n",
 	[WHERRY_REC_ROUND] = "Nnnnnnnnn",
 	[WHERRY_REC_GOT] = "N",
 	[WHERRY_REC_SECTION] = "TNB",
@@ -40,6 +40,8 @@ static const char *const forms[] = {
 	[WHERRY_REC_FRAME] = "NNB",
 	[WHERRY_REC_JOIN] = "BN",
 	[WHERRY_REC_FLUSH] = "N",
+	[WHERRY_REC_RECOVER] = "Bb",
+	[WHERRY_REC_HAVE] = "B",
 };
 
 static const char *
@@ -121,7 +123,7 @@ put_fields(struct fuzz_input *in, struct wherry_table *t, const char *form)
 		}
 	}
 	if (fuzz_below(in, 16) == 0) /* twice, or unknown */
-		put_field(in, t, 1 + (unsigned int)fuzz_below(in, 36), 'n');
+		put_field(in, t, 1 + (unsigned int)fuzz_below(in, 50), 'n');
 }
 
 static void
@@ -166,8 +168,9 @@ put_runs(struct fuzz_input *in, struct stream *s, unsigned int type)
 static void
 put_record(struct fuzz_input *in, struct stream *s)
 {
-	static const unsigned int after[] = { WHERRY_REC_JOIN, WHERRY_REC_FLUSH };
-	unsigned int type = 1 + (unsigned int)fuzz_below(in, WHERRY_REC_PULSE + 2);
+	static const unsigned int after[] = { WHERRY_REC_JOIN, WHERRY_REC_FLUSH, WHERRY_REC_RECOVER,
+		WHERRY_REC_WANT, WHERRY_REC_HAVE };
+	unsigned int type = 1 + (unsigned int)fuzz_below(in, WHERRY_REC_PULSE + 5);
 
 	if (type > WHERRY_REC_PULSE)
 		type = after[type - WHERRY_REC_PULSE - 1];
@@ -286,7 +289,7 @@ check_record(struct fuzz_input *in, const struct wherry_record *rec)
 {
 	if (rec->type == WHERRY_REC_PAGES)
 		check_pages(in, rec);
-	else if (rec->type == WHERRY_REC_ZEROS || rec->type == WHERRY_REC_SKIP)
+	else if (forms[rec->type] == NULL)
 		check_runs(in, rec);
 	else if (!is_foreign_hello(in, rec))
 		check_table(in, rec->payload, rec->len, forms[rec->type]);

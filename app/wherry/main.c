@@ -13,6 +13,7 @@ static const struct command {
 	{ "info", cmd_info },
 	{ "exec", cmd_exec },
 	{ "migrate", cmd_migrate },
+	{ "recover", cmd_recover },
 	{ "status", cmd_status },
 	{ "cancel", cmd_cancel },
 	{ "watch", cmd_watch },
@@ -30,6 +31,7 @@ static const char usage[] =
 	"  exec      run an unmodified DPDK program with its devices on iommufd\n"
 	"  selftest  check a device's IOMMU by real DMA, and write a report\n"
 	"  migrate   move an application to a destination that waits for it\n"
+	"  recover   let a migration go on whose connection was lost\n"
 	"  status    how an application and its migration stand\n"
 	"  cancel    give a migration up; the application goes on where it is\n"
 	"  resolve   say who owns, or settle it where nobody can know\n"

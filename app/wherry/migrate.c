@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* wherry migrate URI: asks for a migration and shows it until it has ended. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "wherry.h"
 
@@ -16,7 +14,7 @@ static const char *const tls_fields[TLS_FILES] = { "tls_cert", "tls_key", "tls_c
 struct options {
 	struct target target;
 	const char *uri;
-	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels;
+	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels, pause_limit_ms;
 	bool verify, compress, release, insecure;
 	char *tls[TLS_FILES];
 	const char *tls_peer;
@@ -40,6 +38,7 @@ enum {
 	OPT_CHANNELS,
 	OPT_COMPRESS,
 	OPT_RELEASE,
+	OPT_PAUSE,
 	OPT_TLS_PEER,
 	OPT_INSECURE,
 	OPT_TLS /* and those behind it: files */
@@ -73,6 +72,9 @@ static const struct argp_option option_list[] = {
 		"TLS: a pre-shared key, IDENTITY:HEX, instead of certificates", 0 },
 	{ "insecure", OPT_INSECURE, NULL, 0,
 		"go without TLS to another machine: who is in between can read and change all", 0 },
+	{ "pause-limit", OPT_PAUSE, "MS", 0,
+		"how long a lost connection may be recovered, with wherry recover (default: 60000; 0: it may not)",
+		0 },
 	{ "log", OPT_LOG, "FILE", 0, "write the migration's events to FILE too, as with --json",
 		0 },
 	{ 0 },
@@ -118,6 +120,9 @@ parse(int key, char *arg, struct argp_state *state)
 	case OPT_CHANNELS:
 		number = &o->channels;
 		break;
+	case OPT_PAUSE:
+		number = &o->pause_limit_ms;
+		break;
 	case OPT_VERIFY:
 		o->verify = true;
 		return 0;
@@ -156,25 +161,6 @@ parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static volatile sig_atomic_t interrupts;
-
-static void
-on_interrupt(int sig)
-{
-	(void)sig;
-	if (++interrupts > 2)
-		_exit(130);
-}
-
-static void
-catch_interrupts(void)
-{
-	struct sigaction sa = { .sa_handler = on_interrupt };
-
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-}
-
 static json_t *
 make_request(const struct options *o)
 {
@@ -202,118 +188,10 @@ make_request(const struct options *o)
 		json_object_set_new(request, "tls_peer", json_string(o->tls_peer));
 	if (o->insecure)
 		json_object_set_new(request, "insecure", json_true());
+	if (o->pause_limit_ms != UINT64_MAX)
+		json_object_set_new(
+			request, "pause_limit_ms", json_integer((json_int_t)o->pause_limit_ms));
 	return request;
-}
-
-#define BAR 24
-
-/* One line that is written over and over; nothing if nobody looks at a terminal. */
-static void
-show_progress(const json_t *p)
-{
-	uint64_t total = get_count(p, "round_pages"), done = get_count(p, "round_done");
-	unsigned int filled = total != 0 && done <= total ? (unsigned int)(done * BAR / total) : 0;
-	char sent[32];
-
-	if (!isatty(STDOUT_FILENO))
-		return;
-	printf("\r\033[K%-10s round %-3llu [%.*s%*s] %3.0f%%  %s sent", get_text(p, "state"),
-		(unsigned long long)get_count(p, "round"), (int)filled, "########################",
-		(int)(BAR - filled), "", total != 0 ? 100.0 * (double)done / (double)total : 0.0,
-		show_bytes(get_real(p, "bytes_sent"), sent, sizeof(sent)));
-	fflush(stdout);
-}
-
-static void
-show_round(const json_t *r)
-{
-	char bytes[32], rate[32], ahead[48] = "application stopped";
-
-	if (!json_is_true(json_object_get(r, "final")))
-		snprintf(ahead, sizeof(ahead), "blackout forecast %.1f ms",
-			get_real(r, "forecast_ms"));
-	printf("%sround %-3llu dirty: %llu by devices, %llu by the CPU; sent %llu pages (%llu zero), %s in %.1f ms, %s/s; %s\n",
-		isatty(STDOUT_FILENO) ? "\r\033[K" : "", (unsigned long long)get_count(r, "n"),
-		(unsigned long long)get_count(r, "iommu_dirty_pages"),
-		(unsigned long long)get_count(r, "cpu_dirty_pages"),
-		(unsigned long long)get_count(r, "pages"),
-		(unsigned long long)get_count(r, "zero_pages"),
-		show_bytes(get_real(r, "bytes"), bytes, sizeof(bytes)), get_real(r, "ms"),
-		show_bytes(get_real(r, "bandwidth"), rate, sizeof(rate)), ahead);
-	fflush(stdout);
-}
-
-static void
-show_end(const json_t *e)
-{
-	bool completed = strcmp(get_text(e, "result"), "completed") == 0;
-	char state[32], sent[32];
-
-	printf("%s%s", isatty(STDOUT_FILENO) ? "\r\033[K" : "", get_text(e, "result"));
-	if (completed)
-		printf(": blackout %.1f ms (%s)", get_real(e, "blackout_ms"),
-			get_text(e, "blackout_by"));
-	else if (strcmp(get_text(e, "result"), "cancelled") == 0)
-		printf(": the application goes on where it is");
-	else
-		printf(": %s", get_text(e, "reason"));
-	printf("; %.1f s, %llu rounds, %s sent for %s of state\n", get_real(e, "total_ms") / 1e3,
-		(unsigned long long)get_count(e, "rounds"),
-		show_bytes(get_real(e, "bytes_sent"), sent, sizeof(sent)),
-		show_bytes(get_real(e, "state_bytes"), state, sizeof(state)));
-}
-
-/* Returns true at the end, with the exit status. */
-static bool
-handle(const struct options *o, const json_t *line, int *ret_status)
-{
-	const char *event = client_event(line);
-
-	if (*event == '\0') { /* the answer to cancel */
-		if (!json_is_true(json_object_get(line, "ok")))
-			fprintf(stderr, "\nwherry: cannot cancel: %s\n",
-				get_text(json_object_get(line, "error"), "reason"));
-		return false;
-	}
-	if (o->log != NULL)
-		write_json(o->log, line);
-	if (o->target.json)
-		write_json(stdout, line);
-	else if (strcmp(event, "progress") == 0)
-		show_progress(line);
-	else if (strcmp(event, "round") == 0)
-		show_round(line);
-	else if (strcmp(event, "end") == 0)
-		show_end(line);
-	*ret_status = strcmp(get_text(line, "result"), "completed") == 0 ? 0 : 1;
-	return strcmp(event, "end") == 0;
-}
-
-static int
-follow(const struct options *o, struct client *c)
-{
-	bool ended = false, timed_out;
-	int asked = 0, status = 1;
-
-	while (!ended) {
-		json_t *line = client_next(c, 100, &timed_out);
-
-		if (interrupts > asked) {
-			asked = interrupts;
-			if (!client_request(c, json_pack("{ss}", "cmd", "cancel")))
-				return 1;
-		}
-		if (line == NULL && timed_out)
-			continue;
-		if (line == NULL) {
-			fputs("\nwherry: the application closed its control socket before the migration had ended: did it crash?\n",
-				stderr);
-			return 1;
-		}
-		ended = handle(o, line, &status);
-		json_decref(line);
-	}
-	return status;
 }
 
 int
@@ -321,23 +199,11 @@ cmd_migrate(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { &target_argp, 0, NULL, 0 }, { 0 } };
 	static const struct argp argp = { option_list, parse, "URI", doc, children, NULL, NULL };
-	struct options o = { .uri = NULL };
-	struct client *c;
-	json_t *answer;
-	int status = 1;
+	struct options o = { .pause_limit_ms = UINT64_MAX };
+	int status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	catch_interrupts();
-	c = client_open(&o.target);
-	if (c == NULL)
-		return 1;
-	if (client_request(c, make_request(&o))) {
-		answer = client_next(c, -1, NULL);
-		if (client_is_ok(answer))
-			status = follow(&o, c);
-		json_decref(answer);
-	}
-	client_close(c);
+	status = follow_migration(make_request(&o), &(struct follow){ &o.target, o.log, false });
 	for (size_t i = 0; i < TLS_FILES; i++)
 		free(o.tls[i]);
 	return status;

@@ -147,7 +147,7 @@ advice(const char *state)
 	if (strcmp(state, "verified") == 0)
 		return "everything has come; who owns is being decided just now";
 	if (strcmp(state, "listen") == 0 || strcmp(state, "prepared") == 0 ||
-		strcmp(state, "receiving") == 0)
+		strcmp(state, "receiving") == 0 || strcmp(state, "held") == 0)
 		return "this destination does not own the state: the source does";
 	if (strcmp(state, "switchover") == 0)
 		return "the switchover is under way: ask again in a moment";

@@ -17,6 +17,7 @@
 int cmd_info(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
+int cmd_recover(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
@@ -54,6 +55,16 @@ bool client_is_ok(const json_t *answer);
 
 /* status.c: one request, taken over, and its answer; NULL: said why. */
 json_t *ask(const struct target *target, json_t *request);
+
+/* ---- follow.c: a migration until it has ended ---- */
+
+struct follow {
+	const struct target *target;
+	FILE *log;         /* its events as JSON lines, beside what is shown; NULL: nowhere */
+	bool until_paused; /* being paused is an end, too */
+};
+/* Send the request, taken over, that begins it; the exit status. */
+int follow_migration(json_t *request, const struct follow *f);
 
 /* ---- show.c: numbers for people ---- */
 

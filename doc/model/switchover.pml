@@ -14,6 +14,11 @@
  *      source that was not told RUNNING:   (S, e) -> (S, e+1)   then it may go on
  *      whoever is started again as owner:  (X, e) -> (X, e+1)   what is under way is void
  *
+ * A connection that is lost in pre-copy pauses the migration at both sides: the source is
+ * paused, the destination held. Either may notice first, or alone, and either may give up
+ * by itself. RECOVER and its answer let both go on; what was under way before is lost then,
+ * but a RECOVER that was sent twice may still come late.
+ *
  * Whoever has asked asks again until the record is no longer what it was: an answer that
  * got lost is no answer, and a request that nobody waits for may still arrive.
  *
@@ -30,6 +35,7 @@
  *      START    0: who is started again as owner does not ask
  *      LEASE    1: the arbiter gives ownership back to S when D was silent for a while
  *      PATIENT  0: the destination gives up when it finds the record unchanged
+ *      LATE     1: without an arbiter: a source that hears nothing after COMMIT pauses, too
  * and REST 0: the second claim is not checked, for what breaks both.
  */
 
@@ -61,6 +67,12 @@
 #endif
 #ifndef ATTEMPTS
 #define ATTEMPTS 1
+#endif
+#ifndef LATE
+#define LATE 0
+#endif
+#ifndef PAUSES
+#define PAUSES 1 /* of each side */
 #endif
 #ifndef CRASHES
 #define CRASHES 1 /* of S and D together */
@@ -126,7 +138,7 @@ inline go(p)
 
 /* ---- the wire: one way each; a connection lost is a wait given up ---- */
 
-mtype = { DIGEST, COMMIT, ABORT, RUNNING };
+mtype = { DIGEST, COMMIT, ABORT, RUNNING, RECOVER, RECOVERED };
 chan to_d = [2] of { mtype };
 chan to_s = [2] of { mtype };
 bool committed; /* COMMIT was sent: without an arbiter the point of no return */
@@ -138,6 +150,18 @@ inline post(c, m)
 	:: nfull(c) -> c!m
 	:: true -> skip /* lost */
 	fi
+}
+
+byte pauses[2] = PAUSES;
+
+inline drain(c)
+{
+	d_step {
+		do
+		:: len(c) > 0 -> c?_
+		:: else -> break
+		od
+	}
 }
 
 /* ---- the arbiter ---- */
@@ -289,9 +313,11 @@ again:
 	:: move(S, S_SERVING); goto rest
 	:: move(S, S_PRECOPY)
 	fi;
+precopy:
 	maybe_crash(S);
 	if
 	:: move(S, S_SERVING); goto rest
+	:: pauses[S] > 0 -> pauses[S]--; move(S, S_PAUSED); goto paused
 	:: move(S, S_QUIESCE)
 	fi;
 	runs[S] = false;
@@ -347,6 +373,10 @@ again:
 	:: to_s?ABORT -> skip
 	:: true -> skip
 	fi;
+#if LATE
+	state[S] = S_PAUSED; /* no such move */
+	goto paused;
+#endif
 #if FENCE
 	move(S, S_UNKNOWN);
 	if
@@ -365,6 +395,21 @@ released:
 	given[S] = true;
 	move(S, S_RELEASED);
 	goto rest;
+paused:
+	maybe_crash(S);
+	if
+	:: move(S, S_SERVING); /* cancelled, or its time is up */
+		if
+		:: runs[S] -> skip
+		:: else -> go(S)
+		fi;
+		goto rest
+	:: post(to_d, RECOVER);
+		if
+		:: to_s?RECOVERED -> drain(to_s); move(S, S_PRECOPY); goto precopy
+		:: true -> goto paused
+		fi
+	fi;
 crash:
 	start_again(S, who, at);
 	goto gone;
@@ -398,11 +443,15 @@ again:
 	fi;
 	if
 	:: move(D, S_FAILED); goto rest
+	:: pauses[D] > 0 -> pauses[D]--; move(D, S_HELD); goto held
 	:: move(D, S_RECEIVING)
 	fi;
+receiving:
 	maybe_crash(D);
 	if
 	:: to_d?DIGEST -> skip
+	:: to_d?RECOVER -> goto receiving /* a second one: nobody listens */
+	:: pauses[D] > 0 -> pauses[D]--; move(D, S_HELD); goto held
 	:: true -> move(D, S_FAILED); post(to_s, ABORT); goto rest
 	fi;
 	move(D, S_VERIFIED); /* and READY is sent */
@@ -437,6 +486,14 @@ again:
 	post(to_s, RUNNING);
 	maybe_crash(D);
 	goto gone;
+held:
+	maybe_crash(D);
+	if
+	:: move(D, S_FAILED); goto rest /* cancelled, or its time is up */
+	:: to_d?RECOVER -> drain(to_d); post(to_s, RECOVERED); move(D, S_RECEIVING); goto receiving
+	:: to_d?DIGEST -> goto held /* of a connection that is no more */
+	:: to_d?COMMIT -> goto held
+	fi;
 crash:
 	start_again(D, who, at);
 	goto gone;

@@ -70,8 +70,29 @@ copy_opts(struct wherry_agent *agent, const struct wherry_agent_opts *opts)
 	return 0;
 }
 
+int
+mig_agent_open_listener(struct wherry_agent *agent, struct mig_reason *reason)
+{
+	struct mig_uri uri;
+	int rc = parse(agent->incoming, &uri);
+
+	if (rc != 0)
+		return mig_fail(reason, rc, "\"%s\" is no URI", agent->incoming);
+	uri.only_loopback = agent->tls == NULL && !agent->insecure;
+	rc = mig_listen(&uri, reason);
+	if (rc < 0)
+		return rc;
+	agent->listen_fd = rc;
+	rc = mig_porter_create(agent->listen_fd, uri.is_unix ? NULL : agent->tls, &agent->strangers,
+		&agent->porter);
+	if (rc == 0)
+		return 0;
+	mig_agent_close_listener(agent);
+	return mig_fail(reason, rc, "out of memory");
+}
+
 static int
-open_listener(struct wherry_agent *agent)
+open_first_listener(struct wherry_agent *agent)
 {
 	struct mig_reason reason;
 	struct mig_uri uri;
@@ -83,17 +104,9 @@ open_listener(struct wherry_agent *agent)
 	rc = parse(agent->incoming, &uri);
 	if (rc != 0 || uri.is_file) /* read by the worker, nobody connects */
 		return rc;
-	uri.only_loopback = agent->tls == NULL && !agent->insecure;
-	rc = mig_listen(&uri, &reason);
-	if (rc < 0) {
-		LOG_ERR("%s", reason.text);
-		return rc;
-	}
-	agent->listen_fd = rc;
-	rc = mig_porter_create(agent->listen_fd, uri.is_unix ? NULL : agent->tls, &agent->strangers,
-		&agent->porter);
+	rc = mig_agent_open_listener(agent, &reason);
 	if (rc != 0)
-		mig_agent_close_listener(agent);
+		LOG_ERR("%s", reason.text);
 	return rc;
 }
 
@@ -130,16 +143,24 @@ mig_agent_close_listener(struct wherry_agent *agent)
 		unlink(uri.path);
 }
 
+static void
+close_eventfds(struct wherry_agent *agent)
+{
+	close(agent->cancel_fd);
+	close(agent->recover_fd);
+	close(agent->notify_fd);
+}
+
 static int
 open_eventfds(struct wherry_agent *agent)
 {
 	agent->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	agent->recover_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	agent->notify_fd =
 		wherry_fault("agent.eventfd") ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (agent->cancel_fd >= 0 && agent->notify_fd >= 0)
+	if (agent->cancel_fd >= 0 && agent->recover_fd >= 0 && agent->notify_fd >= 0)
 		return 0;
-	close(agent->cancel_fd);
-	close(agent->notify_fd);
+	close_eventfds(agent);
 	return -ENOMEM;
 }
 
@@ -186,7 +207,7 @@ wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **
 	rc = mig_control_create(agent, agent->control_path, &agent->control);
 	if (rc != 0)
 		goto close_eventfds;
-	rc = open_listener(agent);
+	rc = open_first_listener(agent);
 	if (rc != 0)
 		goto destroy_control;
 	*ret_agent = agent;
@@ -194,8 +215,7 @@ wherry_agent_create(const struct wherry_agent_opts *opts, struct wherry_agent **
 destroy_control:
 	mig_control_destroy(agent->control);
 close_eventfds:
-	close(agent->cancel_fd);
-	close(agent->notify_fd);
+	close_eventfds(agent);
 free_agent:
 	free_agent(agent);
 	return rc;
@@ -311,6 +331,7 @@ check_params(struct wherry_migrate_params *p)
 	p->downtime_limit_ms = p->downtime_limit_ms != 0 ? p->downtime_limit_ms : 50;
 	p->max_rounds = p->max_rounds != 0 ? p->max_rounds : 30;
 	p->timeout_ms = p->timeout_ms != 0 ? p->timeout_ms : 10000;
+	p->pause_limit_ms = p->pause_limit_ms != 0 ? p->pause_limit_ms : 60000;
 	return 0;
 }
 
@@ -332,7 +353,9 @@ begin_locked(struct wherry_agent *agent) WHERRY_REQUIRES(&agent->lock)
 		return -EBUSY;
 	if (agent->cancelled && read(agent->cancel_fd, &drained, sizeof(drained)) < 0)
 		LOG_DEBUG("nothing to drain");
-	agent->cancelled = false;
+	if (agent->recovering && read(agent->recover_fd, &drained, sizeof(drained)) < 0)
+		LOG_DEBUG("the wish to recover was heard");
+	agent->cancelled = agent->recovering = false;
 	agent->gate = false;
 	agent->ended = false;
 	agent->clock_shared = false;
@@ -403,6 +426,35 @@ wherry_agent_cancel(struct wherry_agent *agent)
 }
 
 static int
+recover_locked(struct wherry_agent *agent, const struct mig_uri *uri) WHERRY_REQUIRES(&agent->lock)
+{
+	uint64_t one = 1;
+
+	if (agent->status.state != WHERRY_STATE_PAUSED)
+		return -EALREADY;
+	if (agent->recovering)
+		return -EBUSY;
+	if (uri != NULL)
+		agent->uri = *uri;
+	agent->recovering = true;
+	return write(agent->recover_fd, &one, sizeof(one)) < 0 ? -EBUSY : 0;
+}
+
+int
+wherry_agent_recover(struct wherry_agent *agent, const char *uri)
+{
+	struct mig_uri parsed;
+	int rc = uri != NULL ? parse(uri, &parsed) : 0;
+
+	if (rc != 0)
+		return rc;
+	wherry_mutex_lock(&agent->lock);
+	rc = recover_locked(agent, uri != NULL ? &parsed : NULL);
+	wherry_mutex_unlock(&agent->lock);
+	return rc;
+}
+
+static int
 resolve_locked(struct wherry_agent *agent, bool serve) WHERRY_REQUIRES(&agent->lock)
 {
 	if (agent->arbiter != NULL)
@@ -452,7 +504,6 @@ wherry_agent_destroy(struct wherry_agent *agent)
 		pthread_join(agent->worker, NULL);
 	mig_control_destroy(agent->control);
 	mig_agent_close_listener(agent);
-	close(agent->cancel_fd);
-	close(agent->notify_fd);
+	close_eventfds(agent);
 	free_agent(agent);
 }

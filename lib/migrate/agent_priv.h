@@ -48,6 +48,7 @@ struct wherry_agent {
 	uint64_t strangers;        /* that it sent away; atomic */
 	uint64_t refused_clients;  /* of the control socket; atomic */
 	int cancel_fd, notify_fd;
+	int recover_fd; /* an eventfd: somebody wants the paused migration to go on */
 	struct mig_control *control;
 	pthread_t worker;
 	bool started;
@@ -58,6 +59,7 @@ struct wherry_agent {
 	enum mig_job job;
 	bool quit;
 	bool cancelled;      /* somebody wants it to end; cancel_fd is readable */
+	bool recovering;     /* paused, and an attempt to recover is under way */
 	bool gate;           /* closed: COMMIT or READY is about to be sent, too late to cancel */
 	bool owner;          /* the last migration, if any, left the state here */
 	enum mig_when knows; /* of ownership: what moves of the table ask for */
@@ -84,6 +86,16 @@ struct wherry_agent {
 
 /* Move on to a state. -ECANCELED: somebody wants it to end; nothing has changed. */
 int mig_agent_move(struct wherry_agent *agent, enum wherry_state to);
+/*
+ * Connection lost: source or destination stands still in to, and says why; again for an
+ * attempt to recover that failed, with to the state it is in. -ECANCELED.
+ */
+int mig_agent_pause(struct wherry_agent *agent, enum wherry_state to, const char *why);
+/* Source, paused: wait for wherry_agent_recover. -ECANCELED; -ETIMEDOUT: nobody did. */
+int mig_agent_await_recover(
+	struct wherry_agent *agent, unsigned int timeout_ms, struct mig_uri *ret_uri);
+/* Going on, to this state: the pause is forgotten. -ECANCELED. */
+int mig_agent_unpause(struct wherry_agent *agent, enum wherry_state to);
 /* Nobody can cancel any more. -ECANCELED: somebody was faster. */
 int mig_agent_close_gate(struct wherry_agent *agent);
 /* What this process knows of ownership from here on: the condition of some moves. */
@@ -120,6 +132,8 @@ bool mig_agent_is_wanted(struct wherry_agent *agent);
 void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
 /* So much memory is under watch. */
 void mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes);
+/* Listen where the destination was told to. Errors as mig_listen(). */
+int mig_agent_open_listener(struct wherry_agent *agent, struct mig_reason *reason);
 /* A peer has come, no other is wanted. */
 void mig_agent_close_listener(struct wherry_agent *agent);
 /* Wake the control thread. */

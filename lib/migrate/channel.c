@@ -107,6 +107,12 @@ mig_channel_reason(const struct mig_channel *ch)
 	return ch->reason.text;
 }
 
+bool
+mig_channel_is_lost(const struct mig_channel *ch, int rc)
+{
+	return (rc == -ECONNRESET || rc == -ETIMEDOUT) && !ch->aborted;
+}
+
 uint64_t
 mig_channel_sent(const struct mig_channel *ch)
 {

@@ -77,6 +77,8 @@ int mig_channel_last_words(struct mig_channel *ch);
 
 /* Why the last call failed. */
 const char *mig_channel_reason(const struct mig_channel *ch);
+/* Is this, which a call has returned, a connection lost, and not a peer that has given up? */
+bool mig_channel_is_lost(const struct mig_channel *ch, int rc);
 /* Bytes handed to the network so far. */
 uint64_t mig_channel_sent(const struct mig_channel *ch);
 /* Is the same peer at the other end of both, as far as it had to prove that? */

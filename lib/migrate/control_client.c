@@ -125,7 +125,7 @@ mig_client_follow(struct mig_control *control, struct mig_client *c, bool once)
 	c->follows = true;
 	c->once = once;
 	c->migration = agent->migrations;
-	c->rounds = 0;
+	c->rounds = c->pauses = 0;
 	/* what ended before it asked is no news */
 	c->end_told = !once && (agent->ended || agent->job == MIG_JOB_NONE);
 	c->state = WHERRY_STATE_SERVING;
@@ -141,7 +141,7 @@ next_round(struct wherry_agent *agent, struct mig_client *c)
 	wherry_mutex_lock(&agent->lock);
 	if (c->migration != agent->migrations) { /* another has begun */
 		c->migration = agent->migrations;
-		c->rounds = 0;
+		c->rounds = c->pauses = 0;
 		c->end_told = false;
 	}
 	if (!c->end_told && c->rounds < agent->status.rounds) {
@@ -150,6 +150,24 @@ next_round(struct wherry_agent *agent, struct mig_client *c)
 	}
 	wherry_mutex_unlock(&agent->lock);
 	return object;
+}
+
+/* Once for each connection lost, and for each attempt to recover that failed. */
+static void
+tell_pause(struct wherry_agent *agent, struct mig_client *c)
+{
+	unsigned int pauses;
+	bool paused;
+
+	wherry_mutex_lock(&agent->lock);
+	pauses = agent->status.pauses;
+	paused = agent->status.state == WHERRY_STATE_PAUSED ||
+		agent->status.state == WHERRY_STATE_HELD;
+	wherry_mutex_unlock(&agent->lock);
+	if (!paused || pauses == c->pauses)
+		return;
+	c->pauses = pauses;
+	mig_client_send(c, mig_json_paused(agent));
 }
 
 static void
@@ -188,6 +206,8 @@ mig_client_update(struct mig_control *control, struct mig_client *c, uint64_t no
 
 	while (c->follows && !c->closing && (round = next_round(control->agent, c)) != NULL)
 		mig_client_send(c, round);
+	if (c->follows && !c->end_told && !c->closing)
+		tell_pause(control->agent, c);
 	if (c->follows && !c->end_told && !c->closing)
 		tell_progress(control->agent, c, now);
 	if (c->watch_ns != 0 && now >= c->watch_due && !c->closing)

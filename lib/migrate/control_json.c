@@ -52,12 +52,12 @@ mig_json_round(const struct wherry_round *round, const struct mig_heat *heat)
 static json_t *
 result_fields(const struct wherry_status *st)
 {
-	return json_pack("{ss ss so so so so sf so sf si}", "state", wherry_state_name(st->state),
-		"reason", st->reason, "state_bytes", number(st->state_bytes), "bytes_sent",
-		number(st->bytes_sent), "filtered_pages", number(st->filtered_pages), "late_frames",
-		number(st->late_frames), "blackout_ms", (double)st->blackout_ns / 1e6, "arbiter_ms",
-		ms(st->arbiter_ns), "total_ms", (double)st->total_ns / 1e6, "rounds",
-		(int)st->rounds);
+	return json_pack("{ss ss so so so so sf so sf si si}", "state",
+		wherry_state_name(st->state), "reason", st->reason, "state_bytes",
+		number(st->state_bytes), "bytes_sent", number(st->bytes_sent), "filtered_pages",
+		number(st->filtered_pages), "late_frames", number(st->late_frames), "blackout_ms",
+		(double)st->blackout_ns / 1e6, "arbiter_ms", ms(st->arbiter_ns), "total_ms",
+		(double)st->total_ns / 1e6, "rounds", (int)st->rounds, "pauses", (int)st->pauses);
 }
 
 json_t *
@@ -93,6 +93,15 @@ mig_json_progress(struct wherry_agent *agent)
 			(int)st.rounds + 1, "round_pages", number(total), "round_done",
 			number(done), "bytes_sent", number(st.bytes_sent), "state_bytes",
 			number(st.state_bytes)));
+}
+
+json_t *
+mig_json_paused(struct wherry_agent *agent)
+{
+	struct wherry_status st;
+
+	wherry_agent_get_status(agent, &st);
+	return event("paused", result_fields(&st));
 }
 
 static const char *

@@ -33,6 +33,7 @@ struct mig_client {
 	bool once;           /* only the one it asked for */
 	uint64_t migration;  /* the one it is being told of */
 	unsigned int rounds; /* of it, told */
+	unsigned int pauses; /* likewise */
 	bool end_told;
 	enum wherry_state state; /* told */
 	uint64_t progress_due;   /* ns */
@@ -70,6 +71,7 @@ void mig_request(struct mig_control *control, struct mig_client *c, const char *
 json_t *mig_json_round(const struct wherry_round *round, const struct mig_heat *heat);
 json_t *mig_json_status(struct wherry_agent *agent);
 json_t *mig_json_progress(struct wherry_agent *agent);
+json_t *mig_json_paused(struct wherry_agent *agent);
 json_t *mig_json_end(struct wherry_agent *agent);
 json_t *mig_json_watch(struct wherry_agent *agent);
 json_t *mig_json_error(int rc, const char *reason);

@@ -91,8 +91,9 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
 		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "tls_cert",
-		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", NULL };
+		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", "pause_limit_ms", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
+	uint64_t pause = UINT64_MAX;
 	bool verify, compress, release, insecure;
 	struct wherry_tls tls;
 
@@ -104,6 +105,7 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
 		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
 		!read_number(request, "max_rounds", MIG_ROUNDS_MAX, &rounds) ||
+		!read_number(request, "pause_limit_ms", 86400000, &pause) ||
 		!read_number(request, "timeout_ms", 3600000, &timeout))
 		return false;
 	*p = (struct wherry_migrate_params){
@@ -117,6 +119,10 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.release = release,
 		.tls = tls,
 		.insecure = insecure,
+		/* absent: the default; 0: no pause */
+		.pause_limit_ms = pause == UINT64_MAX ? 0
+			: pause == 0                  ? WHERRY_NO_PAUSE
+						      : (unsigned int)pause,
 	};
 	return true;
 }
@@ -143,7 +149,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels (whole numbers), verify, compress, release and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
 		return;
 	}
 	if (mig_tls_check(&params.tls) != NULL) {
@@ -157,6 +163,43 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 	}
 	answer_ok(c);
 	mig_client_follow(control, c, true);
+}
+
+static const char *
+explain_recover(int rc)
+{
+	switch (rc) {
+	case -EINVAL:
+		return "the URI is not tcp:HOST:PORT or unix:PATH";
+	case -EBUSY:
+		return "an attempt to recover is under way: wait";
+	default:
+		return "no migration is paused here";
+	}
+}
+
+static void
+do_recover(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	static const char *const names[] = { "cmd", "uri", NULL };
+	const json_t *uri = json_object_get(request, "uri");
+	struct wherry_status before;
+	int rc;
+
+	if (!only_has(request, names) || (uri != NULL && !json_is_string(uri))) {
+		answer_error(c, -EINVAL, "recover takes uri, if it is another than before");
+		return;
+	}
+	wherry_agent_get_status(control->agent, &before);
+	rc = wherry_agent_recover(control->agent, json_string_value(uri));
+	if (rc != 0) {
+		answer_error(c, rc, explain_recover(rc));
+		return;
+	}
+	answer_ok(c);
+	mig_client_follow(control, c, true);
+	c->rounds = before.rounds; /* it wants to know what comes now */
+	c->pauses = before.pauses;
 }
 
 static void
@@ -220,6 +263,8 @@ mig_request(struct mig_control *control, struct mig_client *c, const char *line,
 		mig_client_send(c, mig_json_status(control->agent));
 	else if (strcmp(cmd, "migrate") == 0)
 		do_migrate(control, c, request);
+	else if (strcmp(cmd, "recover") == 0)
+		do_recover(control, c, request);
 	else if (strcmp(cmd, "cancel") == 0)
 		do_cancel(control, c);
 	else if (strcmp(cmd, "watch") == 0)
@@ -227,6 +272,7 @@ mig_request(struct mig_control *control, struct mig_client *c, const char *line,
 	else if (strcmp(cmd, "resolve") == 0)
 		do_resolve(control, c, request);
 	else
-		answer_error(c, -EINVAL, "cmd is one of status, migrate, cancel, watch, resolve");
+		answer_error(c, -EINVAL,
+			"cmd is one of status, migrate, recover, cancel, watch, resolve");
 	json_decref(request);
 }

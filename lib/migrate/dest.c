@@ -119,6 +119,7 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 		rc = mig_sections_check(d->agent, hello, &d->reason);
 	if (rc != 0)
 		return rc;
+	memcpy(d->id, d->peer.session, sizeof(d->id));
 	mig_placer_init(&d->placer, d->map, d->n_map, d->peer.key);
 	if (d->peer.timeout_ms == 0)
 		d->peer.timeout_ms = HELLO_MS;
@@ -126,9 +127,9 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 	return 0;
 }
 
-/* The source's further connections; then nobody else is wanted. */
-static int
-open_lanes(struct mig_dest *d)
+/* Then nobody else is wanted. */
+int
+mig_dest_open_lanes(struct mig_dest *d)
 {
 	struct mig_dest_lanes_opts opts = {
 		.map = d->map, .n_map = d->n_map, .peer = &d->peer, .stop = &d->stop, .first = d->ch
@@ -138,8 +139,24 @@ open_lanes(struct mig_dest *d)
 	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
 		return out_of_memory(d);
 	rc = mig_dest_lanes_accept(d->lanes, d->agent->porter, &d->reason);
-	mig_agent_close_listener(d->agent);
+	if (rc == 0)
+		mig_agent_close_listener(d->agent);
 	return rc;
+}
+
+/* All of it, over as many connections as it takes. */
+static int
+receive(struct mig_dest *d)
+{
+	for (;;) {
+		int rc = mig_dest_receive(d);
+
+		if (rc == 0 || !mig_dest_can_pause(d, rc))
+			return rc;
+		rc = mig_dest_pause(d);
+		if (rc != 0)
+			return rc;
+	}
 }
 
 /* All is there and proved: look whether it can be taken over. */
@@ -264,11 +281,11 @@ run(struct mig_dest *d)
 	if (rc == 0)
 		rc = send_hello(d);
 	if (rc == 0)
-		rc = open_lanes(d);
+		rc = mig_dest_open_lanes(d);
 	if (rc == 0)
 		rc = mig_dest_move(d, WHERRY_STATE_PREPARED);
 	if (rc == 0)
-		rc = mig_dest_receive(d);
+		rc = receive(d);
 	if (rc == 0)
 		rc = mig_dest_get_ready(d);
 	if (rc == 0)

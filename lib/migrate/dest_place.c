@@ -70,7 +70,7 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 		.pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_PAGES, 0),
 		.zero_pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_ZERO_PAGES, 0),
 		.same_pages = wherry_field_u64(p, rec->len, WHERRY_ROUND_SAME_PAGES, 0),
-		.bytes = rec->offset - d->bytes,
+		.bytes = d->bytes_before + rec->offset - d->bytes,
 	};
 	int rc = mig_dest_lanes_await(d->lanes, round.n,
 		wherry_field_u64(p, rec->len, WHERRY_ROUND_CHANNELS, 1), d->peer.timeout_ms,
@@ -78,8 +78,9 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 
 	if (rc != 0)
 		return rc;
-	d->bytes = rec->offset;
+	d->bytes = d->bytes_before + rec->offset;
 	mig_agent_set_round(d->agent, &round);
+	d->final_seen = round.final;
 	if (round.final)
 		return 0;
 	wherry_table_put_u64(&t, WHERRY_GOT_N, wherry_field_u64(p, rec->len, WHERRY_ROUND_N, 0));
@@ -144,6 +145,8 @@ handle(struct mig_dest *d, const struct wherry_record *rec)
 		return skip_runs(d, rec);
 	case WHERRY_REC_ROUND:
 		return end_round(d, rec);
+	case WHERRY_REC_WANT:
+		return mig_dest_have(d, rec);
 	case WHERRY_REC_SECTION:
 		return mig_section_load(d->agent, rec, &d->sections_seen, &d->reason);
 	case WHERRY_REC_VERIFY:
@@ -166,15 +169,16 @@ receive_all(struct mig_dest *d)
 		rc = mig_channel_receive(d->ch, &rec);
 		if (rc != 0)
 			return mig_dest_channel_failed(d, rc);
-		rc = first ? mig_agent_move(d->agent, WHERRY_STATE_RECEIVING) : 0;
+		rc = first ? mig_agent_unpause(d->agent, WHERRY_STATE_RECEIVING) : 0;
 		if (rc != 0)
 			return mig_fail(&d->reason, rc, "cancelled");
 		done = rec.type == WHERRY_REC_DIGEST;
+		d->bytes_now = rec.offset + rec.len;
 		rc = handle(d, &rec);
 		if (rc != 0)
 			return rc;
 		mig_agent_set_progress(d->agent, d->placer.pages + mig_dest_lanes_pages(d->lanes),
-			0, rec.offset + rec.len);
+			0, d->bytes_before + d->bytes_now);
 	}
 	return 0;
 }

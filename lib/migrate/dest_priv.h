@@ -20,8 +20,12 @@ struct mig_dest {
 	struct mig_stop stop;         /* ends all connections */
 	struct mig_placer placer;     /* of this connection */
 	struct mig_dest_lanes *lanes; /* the others */
+	uint8_t id[MIG_SESSION_LEN];  /* of the migration: the session of its hello */
+	bool final_seen;              /* the source's application was stopped: no pause any more */
 	uint32_t sections_seen;       /* one bit each */
-	uint64_t bytes;               /* received here */
+	uint64_t bytes;               /* received here until the last round ended */
+	uint64_t bytes_before;        /* received over connections that are no more */
+	uint64_t bytes_now;           /* over the present one */
 	struct mig_digest memory;     /* of all memory, when verified */
 	bool verified;
 	bool committed; /* COMMIT was received */
@@ -44,6 +48,17 @@ int mig_dest_take_over(struct mig_dest *d);
 int mig_dest_move(struct mig_dest *d, enum wherry_state to);
 /* A restore, from its first state to its last. */
 int mig_dest_restore(struct mig_dest *d, const char *path);
+/* The next rounds come over this connection, and further ones: accept those. */
+int mig_dest_open_lanes(struct mig_dest *d);
+/* mig_dest_receive has failed with rc: may the connection be recovered? */
+bool mig_dest_can_pause(const struct mig_dest *d, int rc);
+/*
+ * Keep what came, listen, and wait for the source of this migration, until its limit
+ * passes. 0: it is connected again.
+ */
+int mig_dest_pause(struct mig_dest *d);
+/* Say what memory holds of the pages that are wanted. */
+int mig_dest_have(struct mig_dest *d, const struct wherry_record *want);
 /* The channel failed: its reason is ours. */
 int mig_dest_channel_failed(struct mig_dest *d, int rc);
 

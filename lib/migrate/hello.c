@@ -8,6 +8,7 @@
 #include "hello_priv.h"
 
 #define TIMEOUT_MAX_MS 3600000u
+#define PAUSE_MAX_MS 86400000u
 #define FEATURES UINT64_C(0) /* none so far: every bit of a peer is unknown */
 
 static void
@@ -61,11 +62,13 @@ mig_hello_put(
 		wherry_table_put_u64(t, WHERRY_HELLO_VERIFY, 1);
 	if (hello->timeout_ms != 0)
 		wherry_table_put_u64(t, WHERRY_HELLO_TIMEOUT_MS, hello->timeout_ms);
-	if (hello->channels > 1) {
+	if (hello->channels > 1)
 		wherry_table_put_u64(t, WHERRY_HELLO_CHANNELS, hello->channels);
+	if (hello->has_session)
 		wherry_table_put_bytes(
 			t, WHERRY_HELLO_SESSION, hello->session, sizeof(hello->session));
-	}
+	if (hello->pause_ms != 0)
+		wherry_table_put_u64(t, WHERRY_HELLO_PAUSE_MS, hello->pause_ms);
 	if (hello->arbiter[0] != '\0') {
 		wherry_table_put_text(t, WHERRY_HELLO_ARBITER, hello->arbiter);
 		wherry_table_put_text(t, WHERRY_HELLO_OWNER, hello->owner.id);
@@ -75,11 +78,11 @@ mig_hello_put(
 		put_region(t, &regions->list[i]);
 }
 
-/* Without a session there are no further connections, whatever the number says. */
+/* Without a session there are no further connections, whatever the number says, and no recovery. */
 static void
 read_channels(const struct wherry_record *rec, struct mig_hello *peer)
 {
-	uint64_t n = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_CHANNELS, 1);
+	uint64_t n = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_CHANNELS, 1), ms;
 	struct wherry_field session;
 
 	peer->channels = 1;
@@ -87,6 +90,9 @@ read_channels(const struct wherry_record *rec, struct mig_hello *peer)
 		session.len != sizeof(peer->session))
 		return;
 	memcpy(peer->session, session.bytes, session.len);
+	peer->has_session = true;
+	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_PAUSE_MS, 0);
+	peer->pause_ms = ms <= PAUSE_MAX_MS ? (unsigned int)ms : PAUSE_MAX_MS;
 	if (n >= 1)
 		peer->channels = n <= MIG_CHANNELS_MAX ? (unsigned int)n : MIG_CHANNELS_MAX + 1;
 }

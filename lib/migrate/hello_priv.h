@@ -47,9 +47,11 @@ struct mig_hello {
 	bool verify;
 	unsigned int timeout_ms;          /* 0: not said */
 	unsigned int channels;            /* connections, this one included; 0: not said, one */
-	uint8_t session[MIG_SESSION_LEN]; /* what the others begin with */
-	char arbiter[512];                /* what names its record; "": the source has none */
-	struct wherry_owner owner;        /* as the source's arbiter says */
+	uint8_t session[MIG_SESSION_LEN]; /* what the others begin with; names the migration */
+	bool has_session;
+	unsigned int pause_ms;     /* how long a lost connection may be recovered; 0: it may not */
+	char arbiter[512];         /* what names its record; "": the source has none */
+	struct wherry_owner owner; /* as the source's arbiter says */
 };
 
 /* Fill in what is the same in every hello of this process. */

@@ -58,11 +58,19 @@ mig_known_destroy(struct mig_known *known)
 }
 
 bool
+mig_known_any(const struct mig_known *known, uint32_t region, uint64_t page)
+{
+	const struct entry *e = &known->regions[region][page];
+
+	return (e->low | e->high) != 0;
+}
+
+bool
 mig_known_has(const struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2])
 {
 	const struct entry *e = &known->regions[region][page];
 
-	return (e->low | e->high) != 0 && e->low == hash[0] && e->high == hash[1];
+	return mig_known_any(known, region, page) && e->low == hash[0] && e->high == hash[1];
 }
 
 void

@@ -7,7 +7,9 @@
  * as they were sent last. A page that is reported dirty and holds those bytes still, as
  * 511 of the 512 in a hugepage of which one byte was written, need not be sent. The
  * hash is that of the digest: 128 bits, with the key of this migration, because pages
- * hold bytes that attackers chose. 16 bytes for 4 KiB of memory.
+ * hold bytes that attackers chose. 16 bytes for 4 KiB of memory. It outlives a connection:
+ * when one is recovered, what the destination does not confirm is forgotten
+ * (source_recover.c).
  *
  * Safe while the page is written: what is written after the harvest that reported the
  * page is reported again. Threads: different pages may be handled at once.
@@ -22,6 +24,8 @@ struct mig_known;
 int mig_known_create(const struct mig_regions *regions, struct mig_known **ret_known);
 /* NULL is fine. */
 void mig_known_destroy(struct mig_known *known);
+/* Is anything known of the page? */
+bool mig_known_any(const struct mig_known *known, uint32_t region, uint64_t page);
 /* Has the destination these bytes? */
 bool mig_known_has(
 	const struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2]);

@@ -102,12 +102,14 @@ prepare_unpack(struct mig_placer *p)
 	return mig_fail(&p->reason, -ENOMEM, "out of memory");
 }
 
-static uint64_t
-count_pages(const struct wherry_record *rec, uint32_t n)
+uint64_t
+mig_place_pages(const struct wherry_record *rec)
 {
+	struct wherry_runs runs;
 	uint64_t pages = 0;
 
-	for (uint32_t i = 0; i < n; i++)
+	wherry_runs_get(rec, &runs);
+	for (uint32_t i = 0; i < runs.n; i++)
 		pages += wherry_runs_get_run(rec, i).count;
 	return pages;
 }
@@ -127,7 +129,7 @@ read_packed(struct mig_placer *p, struct mig_channel *ch, const struct wherry_re
 	if (rc != 0)
 		return rc;
 	wherry_runs_get(rec, &runs);
-	if (mig_unpack(p->unpack, p->buf, count_pages(rec, runs.n) * PAGE, p->buf + BATCH_BYTES,
+	if (mig_unpack(p->unpack, p->buf, mig_place_pages(rec) * PAGE, p->buf + BATCH_BYTES,
 		    rec->body) != 0)
 		return mig_place_refuse(&p->reason, rec, "its bytes cannot be unpacked");
 	from = p->buf;
@@ -189,6 +191,6 @@ mig_place(struct mig_placer *p, struct mig_channel *ch, const struct wherry_reco
 		for (uint32_t i = 0; i < runs.n; i++)
 			place_zeros(p, runs.region, wherry_runs_get_run(rec, i));
 	if (rc == 0)
-		__atomic_fetch_add(&p->pages, count_pages(rec, runs.n), __ATOMIC_RELAXED);
+		__atomic_fetch_add(&p->pages, mig_place_pages(rec), __ATOMIC_RELAXED);
 	return rc;
 }

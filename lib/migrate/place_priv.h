@@ -38,6 +38,8 @@ int mig_place_check(struct mig_placer *p, const struct wherry_record *rec);
  * channel's errors, all with the reason.
  */
 int mig_place(struct mig_placer *p, struct mig_channel *ch, const struct wherry_record *rec);
+/* Pages of a record of runs that mig_place_check has let pass. */
+uint64_t mig_place_pages(const struct wherry_record *rec);
 /* Refuse a record. */
 int mig_place_refuse(struct mig_reason *reason, const struct wherry_record *rec, const char *why);
 

@@ -4,12 +4,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent_priv.h"
 #include "heat_priv.h"
+#include "socket_priv.h"
 
 void
 mig_agent_notify(struct wherry_agent *agent)
@@ -38,6 +40,59 @@ mig_agent_move(struct wherry_agent *agent, enum wherry_state to)
 	LOG_DEBUG("%s -> %s", wherry_state_name(from), wherry_state_name(to));
 	mig_agent_notify(agent);
 	return 0;
+}
+
+int
+mig_agent_pause(struct wherry_agent *agent, enum wherry_state to, const char *why)
+{
+	struct wherry_status *st = &agent->status;
+	bool stopped;
+
+	wherry_mutex_lock(&agent->lock);
+	stopped = agent->cancelled;
+	assert(st->state == to || mig_state_may(st->state, to, agent->knows));
+	if (!stopped) {
+		st->state = to;
+		st->pauses++;
+		snprintf(st->reason, sizeof(st->reason), "%s", why);
+	}
+	agent->recovering = false;
+	wherry_mutex_unlock(&agent->lock);
+	if (stopped)
+		return -ECANCELED;
+	LOG_WARN("%s: %s", wherry_state_name(to), why);
+	mig_agent_notify(agent);
+	return 0;
+}
+
+int
+mig_agent_await_recover(
+	struct wherry_agent *agent, unsigned int timeout_ms, struct mig_uri *ret_uri)
+{
+	int rc = mig_wait(agent->recover_fd, POLLIN, agent->cancel_fd, timeout_ms);
+	uint64_t drained;
+
+	if (rc <= 0)
+		return rc == 0 ? -ETIMEDOUT : rc;
+	if (read(agent->recover_fd, &drained, sizeof(drained)) < 0)
+		LOG_DEBUG("nobody asks any more");
+	wherry_mutex_lock(&agent->lock);
+	*ret_uri = agent->uri;
+	wherry_mutex_unlock(&agent->lock);
+	return 0;
+}
+
+int
+mig_agent_unpause(struct wherry_agent *agent, enum wherry_state to)
+{
+	int rc = mig_agent_move(agent, to);
+
+	wherry_mutex_lock(&agent->lock);
+	agent->recovering = false;
+	if (rc == 0)
+		agent->status.reason[0] = '\0';
+	wherry_mutex_unlock(&agent->lock);
+	return rc;
 }
 
 int

@@ -27,7 +27,6 @@ struct mig_sender {
 	struct helper helpers[MIG_CHANNELS_MAX]; /* the first is not used */
 	unsigned int n;                          /* lanes */
 	struct mig_sender_opts opts;
-	struct mig_known *known;
 	int done_fd;             /* an eventfd: the last helper is through */
 	unsigned int lanes_used; /* in the round; set before it is begun */
 
@@ -58,8 +57,8 @@ mig_sender_create(
 	pthread_cond_init(&s->go, NULL);
 	s->opts = *opts;
 	s->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->done_fd < 0 || mig_known_create(opts->regions, &s->known) != 0 ||
-		mig_lane_create(ch, opts->key, s->known, opts->compress, &s->lanes[0]) != 0) {
+	if (s->done_fd < 0 ||
+		mig_lane_create(ch, opts->key, opts->known, opts->compress, &s->lanes[0]) != 0) {
 		mig_sender_destroy(s);
 		return -ENOMEM;
 	}
@@ -84,7 +83,6 @@ mig_sender_destroy(struct mig_sender *s)
 		mig_lane_destroy(s->lanes[i]);
 	}
 	mig_lane_destroy(s->lanes[0]);
-	mig_known_destroy(s->known);
 	if (s->done_fd >= 0)
 		close(s->done_fd);
 	pthread_cond_destroy(&s->go);
@@ -219,7 +217,7 @@ int
 mig_sender_add(struct mig_sender *s, struct mig_channel *ch)
 {
 	struct helper *h = &s->helpers[s->n];
-	int rc = mig_lane_create(ch, s->opts.key, s->known, s->opts.compress, &s->lanes[s->n]);
+	int rc = mig_lane_create(ch, s->opts.key, s->opts.known, s->opts.compress, &s->lanes[s->n]);
 
 	if (rc != 0)
 		goto destroy_channel;
@@ -372,7 +370,7 @@ void
 mig_sender_placed(const struct mig_sender *s, struct mig_digest *ret_digest)
 {
 	mig_digest_init(ret_digest, s->opts.key);
-	mig_known_count(s->known, s->opts.regions, ret_digest);
+	mig_known_count(s->opts.known, s->opts.regions, ret_digest);
 }
 
 int

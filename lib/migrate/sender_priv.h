@@ -23,6 +23,7 @@ struct mig_sender;
 struct mig_sender_opts {
 	const uint8_t *key;                /* of the digest */
 	const struct mig_regions *regions; /* outlive the sender */
+	struct mig_known *known;           /* likewise, and the next sender's if one follows */
 	const struct mig_stop *stop;       /* likewise */
 	bool compress;
 	struct mig_lane_out *out;    /* pages go there, and ch is NULL; NULL: to ch */

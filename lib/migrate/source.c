@@ -61,6 +61,12 @@ destroy_bitmaps(struct wherry_bitmap **list, uint32_t n)
 	free(list);
 }
 
+static bool
+can_pause(const struct mig_source *s)
+{
+	return s->params.pause_limit_ms != WHERRY_NO_PAUSE;
+}
+
 /* What is needed later is allocated now: nothing in the blackout can fail for memory. */
 static int
 prepare(struct mig_source *s)
@@ -75,6 +81,8 @@ prepare(struct mig_source *s)
 	if (s->params.verify)
 		s->worthless = create_bitmaps(&s->regions);
 	s->numbers = calloc(s->regions.n + 1, sizeof(struct mig_region *));
+	if (mig_known_create(&s->regions, &s->known) != 0)
+		return out_of_memory(s);
 	if (s->taken == NULL || s->numbers == NULL || (s->params.verify && s->worthless == NULL))
 		return out_of_memory(s);
 	for (uint32_t i = 0; i < s->regions.n; i++)
@@ -84,12 +92,13 @@ prepare(struct mig_source *s)
 	s->self.verify = s->params.verify;
 	s->self.timeout_ms = s->params.timeout_ms;
 	s->self.channels = s->params.channels;
-	s->self.has_key = true;
-	if (getrandom(s->self.key, sizeof(s->self.key), 0) != (ssize_t)sizeof(s->self.key) ||
-		getrandom(s->self.session, sizeof(s->self.session), 0) !=
-			(ssize_t)sizeof(s->self.session))
+	s->self.has_key = s->self.has_session = true;
+	s->self.pause_ms = can_pause(s) ? s->params.pause_limit_ms : 0;
+	if (getrandom(s->self.key, sizeof(s->self.key), 0) != (ssize_t)sizeof(s->self.key))
 		return mig_fail(&s->reason, -EIO, "the kernel gives no random numbers");
-	return 0;
+	rc = mig_source_new_session(s);
+	memcpy(s->id, s->self.session, sizeof(s->id));
+	return rc;
 }
 
 /* Only who owns may give away, and the destination has to know in which epoch. */
@@ -110,132 +119,6 @@ mig_source_prepare(struct mig_source *s)
 	int rc = prepare(s);
 
 	return rc == 0 ? ask_arbiter(s) : rc;
-}
-
-void
-mig_source_on_progress(void *ctx)
-{
-	struct mig_source *s = ctx;
-
-	struct mig_sent sent;
-
-	mig_sender_get_sent(s->sender, &sent);
-	mig_agent_set_progress(
-		s->agent, sent.counts.pages, s->round_pages, mig_sender_bytes(s->sender));
-}
-
-static int
-connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_channel **ret_ch)
-{
-	struct mig_conn conn;
-	int rc = mig_conn_dial(
-		uri, s->tls, s->agent->cancel_fd, s->params.timeout_ms, &conn, &s->reason);
-
-	if (rc == -ECANCELED)
-		return mig_fail(&s->reason, rc, "cancelled");
-	if (rc < 0)
-		return rc;
-	if (mig_channel_create_on(&conn, s->stop.fd, ret_ch) != 0)
-		return out_of_memory(s);
-	mig_channel_set_timeout(*ret_ch, s->params.timeout_ms);
-	return 0;
-}
-
-static int
-open_channel(struct mig_source *s, const struct mig_uri *uri)
-{
-	struct mig_sender_opts opts = {
-		.key = s->self.key,
-		.regions = &s->regions,
-		.stop = &s->stop,
-		.compress = s->params.compress,
-		.progress = mig_source_on_progress,
-		.progress_ctx = s,
-	};
-	int rc = mig_stop_init(&s->stop, s->agent->cancel_fd);
-
-	if (rc != 0)
-		return out_of_memory(s);
-	rc = connect_channel(s, uri, &s->ch);
-	if (rc == 0 && mig_sender_create(s->ch, &opts, &s->sender) != 0)
-		rc = out_of_memory(s);
-	return rc;
-}
-
-/* One connection more, which says what it belongs to. */
-static int
-join(struct mig_source *s, const struct mig_uri *uri, unsigned int i)
-{
-	uint8_t rec[WHERRY_STREAM_HEADER + 128];
-	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 128 };
-	struct mig_channel *ch = NULL;
-	int rc = connect_channel(s, uri, &ch);
-
-	if (rc != 0)
-		return rc;
-	mig_channel_share_bandwidth(ch, s->ch);
-	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, s->self.session, sizeof(s->self.session));
-	wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, i);
-	rc = mig_channel_send(ch, WHERRY_REC_JOIN, t.buf, t.len);
-	if (rc != 0) {
-		mig_fail(&s->reason, rc, "%s", mig_channel_reason(ch));
-		mig_channel_destroy(ch);
-		return rc;
-	}
-	rc = mig_sender_add(s->sender, ch);
-	return rc != 0 ? mig_fail(&s->reason, rc, "no thread or memory for channel %u", i) : 0;
-}
-
-static int
-open_lanes(struct mig_source *s, const struct mig_uri *uri)
-{
-	int rc = 0;
-
-	for (unsigned int i = 1; rc == 0 && i < s->params.channels; i++)
-		rc = join(s, uri, i);
-	return rc;
-}
-
-static int
-send_hello(struct mig_source *s)
-{
-	uint8_t *rec = malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
-	struct wherry_table t = { .cap = WHERRY_STREAM_PAYLOAD_MAX };
-	int rc;
-
-	if (rec == NULL)
-		return out_of_memory(s);
-	t.buf = rec + WHERRY_STREAM_HEADER;
-	mig_hello_put(&t, &s->self, &s->regions);
-	rc = mig_sections_put(s->agent, &t, true, &s->reason);
-	if (rc == 0) {
-		rc = mig_channel_send(s->ch, WHERRY_REC_HELLO, t.buf, t.len);
-		if (rc != 0)
-			mig_source_channel_failed(s, rc);
-	}
-	free(rec);
-	return rc;
-}
-
-/* Before the first page: does all fit together? */
-static int
-compare(struct mig_source *s)
-{
-	struct wherry_record rec;
-	uint32_t n;
-	int rc = send_hello(s);
-
-	if (rc != 0)
-		return rc;
-	rc = mig_channel_expect(s->ch, WHERRY_REC_HELLO, &rec);
-	if (rc != 0)
-		return mig_source_channel_failed(s, rc);
-	rc = mig_hello_compare(&rec, &s->regions, &s->peer, NULL, &n, &s->reason);
-	if (rc == 0)
-		rc = mig_sections_compare(s->agent, &rec, &s->reason);
-	if (rc == 0)
-		mig_channel_set_bandwidth(s->ch, s->params.max_bandwidth);
-	return rc;
 }
 
 /* Tracking was on for somebody else, and pages were taken before: all count as dirty. */
@@ -444,23 +327,38 @@ switch_over(struct mig_source *s)
 		s, s->params.timeout_ms < RUNNING_MS ? RUNNING_MS : s->params.timeout_ms);
 }
 
+/* Rounds, over as many connections as it takes. */
+static int
+precopy(struct mig_source *s)
+{
+	for (;;) {
+		int rc = mig_source_precopy(s);
+
+		if (rc == 0 || !s->lost || !can_pause(s))
+			return rc;
+		rc = mig_source_pause(s);
+		if (rc != 0)
+			return rc;
+	}
+}
+
 static int
 run(struct mig_source *s, const struct mig_uri *uri)
 {
 	int rc = mig_source_prepare(s);
 
 	if (rc == 0)
-		rc = open_channel(s, uri);
+		rc = mig_source_connect(s, uri);
 	if (rc == 0)
-		rc = compare(s);
+		rc = mig_source_compare(s);
 	if (rc == 0)
-		rc = open_lanes(s, uri);
+		rc = mig_source_open_lanes(s, uri);
 	if (rc == 0)
 		rc = mig_source_start_tracking(s);
 	if (rc == 0)
 		rc = mig_source_move(s, WHERRY_STATE_PRECOPY);
 	if (rc == 0)
-		rc = mig_source_precopy(s);
+		rc = precopy(s);
 	if (rc == 0)
 		rc = mig_source_move(s, WHERRY_STATE_QUIESCE);
 	if (rc == 0)
@@ -544,16 +442,14 @@ settle_accounts(struct mig_source *s)
 {
 	if (s->tracking)
 		mig_agent_tracker_put(s->agent);
-	if (s->sender != NULL)
-		mig_agent_set_progress(s->agent, 0, 0, mig_sender_bytes(s->sender));
+	mig_agent_set_progress(s->agent, 0, 0, mig_source_bytes(s));
 }
 
 static void
 fini(struct mig_source *s)
 {
-	mig_sender_destroy(s->sender);
-	mig_channel_destroy(s->ch);
-	mig_stop_fini(&s->stop);
+	mig_source_disconnect(s);
+	mig_known_destroy(s->known);
 	free(s->numbers);
 	destroy_bitmaps(s->worthless, s->regions.n);
 	destroy_bitmaps(s->taken, s->regions.n);

@@ -4,7 +4,8 @@
 
 /*
  * A migration as its source sees it: source.c has the phases and what a failure in each
- * undoes, source_rounds.c the rounds of pre-copy and the final one;
+ * undoes, source_connect.c the connections, source_rounds.c the rounds of pre-copy and the
+ * final one, source_recover.c what happens when a connection is lost in pre-copy;
  * source_snapshot.c has the phases of a snapshot into a file instead.
  */
 
@@ -20,12 +21,16 @@ struct mig_source {
 	struct mig_stop stop;   /* ends all connections */
 	struct mig_channel *ch; /* the first of them */
 	struct mig_sender *sender;
+	struct mig_known *known; /* what the destination has, over all connections */
 	struct mig_regions regions;
-	struct wherry_bitmap **taken;      /* one for each region: pages of the round */
+	struct wherry_bitmap **taken; /* one for each region: pages of the round, or left of one */
 	struct wherry_bitmap **worthless;  /* likewise, NULL without verify */
 	const struct mig_region **numbers; /* regions by their number: the list's order */
 	struct mig_hello self, peer;
-	struct mig_digest memory; /* of all of it, if verified */
+	uint8_t id[MIG_SESSION_LEN]; /* of the migration: the session of its hello */
+	bool lost;                   /* the last failure was a lost connection */
+	uint64_t bytes_before;       /* sent over connections that are no more */
+	struct mig_digest memory;    /* of all of it, if verified */
 	bool tracking, quiesced;
 	bool stays;          /* a snapshot was made, and the application goes on here */
 	bool committed;      /* COMMIT was handed over, or may have been */
@@ -45,6 +50,23 @@ struct mig_source {
 	struct mig_reason reason;
 };
 
+/* Connect: the first channel, and a sender with nothing but that. */
+int mig_source_connect(struct mig_source *s, const struct mig_uri *uri);
+/* The further channels. */
+int mig_source_open_lanes(struct mig_source *s, const struct mig_uri *uri);
+/* Before the first page: does all fit together? */
+int mig_source_compare(struct mig_source *s);
+/* Another word for the further channels to begin with. */
+int mig_source_new_session(struct mig_source *s);
+/* Close all of it; mig_source_connect may follow. */
+void mig_source_disconnect(struct mig_source *s);
+/* Bytes sent over all connections so far. */
+uint64_t mig_source_bytes(const struct mig_source *s);
+/*
+ * The connection is lost: wait until somebody wants to recover it, and do. 0: in precopy
+ * again, over new connections, and what has not arrived is pending.
+ */
+int mig_source_pause(struct mig_source *s);
 /* Rounds until the forecast meets the limit. -ETIMEDOUT: it never does. */
 int mig_source_precopy(struct mig_source *s);
 /* Application stopped: what is left. */

@@ -17,6 +17,7 @@
 int
 mig_source_channel_failed(struct mig_source *s, int rc)
 {
+	s->lost = mig_channel_is_lost(s->ch, rc);
 	return mig_fail(&s->reason, rc, "%s", mig_channel_reason(s->ch));
 }
 
@@ -89,10 +90,11 @@ take_all(struct mig_source *s)
 static int
 lane_failed(struct mig_source *s, int rc)
 {
-	int words;
+	int first = mig_sender_failed(s->sender, &s->reason), words;
 
-	mig_sender_failed(s->sender, &s->reason);
+	rc = first != 0 ? first : rc; /* the others were only told to stop */
 	words = rc == -ECONNRESET && s->ch != NULL ? mig_channel_last_words(s->ch) : 0;
+	s->lost = s->ch != NULL && mig_channel_is_lost(s->ch, rc);
 	return words != 0 ? mig_source_channel_failed(s, words) : rc;
 }
 
@@ -150,7 +152,7 @@ close_round(struct mig_source *s)
 static int
 run_round(struct mig_source *s)
 {
-	uint64_t begin = mig_now(), bytes = mig_sender_bytes(s->sender);
+	uint64_t begin = mig_now(), bytes = mig_source_bytes(s);
 	struct mig_sent sent;
 	int rc = take_all(s);
 
@@ -166,7 +168,7 @@ run_round(struct mig_source *s)
 	s->round.pages = sent.counts.pages;
 	s->round.zero_pages = sent.counts.zero_pages;
 	s->round.same_pages = sent.counts.same_pages;
-	s->round.bytes = mig_sender_bytes(s->sender) - bytes;
+	s->round.bytes = mig_source_bytes(s) - bytes;
 	s->round.ns = mig_now() - begin;
 	s->bandwidth = mig_bandwidth(s->bandwidth, s->round.bytes, s->busy_ns);
 	if (s->round.n > 1) /* in the first nothing is known */
@@ -213,8 +215,10 @@ int
 mig_source_precopy(struct mig_source *s)
 {
 	enum mig_verdict verdict = MIG_GO_ON;
-	int rc = harvest(s, false);
+	int rc;
 
+	s->lost = false;
+	rc = harvest(s, false);
 	while (rc == 0 && verdict == MIG_GO_ON) {
 		struct wherry_round done;
 

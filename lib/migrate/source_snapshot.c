@@ -57,6 +57,7 @@ open_file(struct snapshot *snap, const char *path)
 	struct mig_sender_opts opts = {
 		.key = s->self.key,
 		.regions = &s->regions,
+		.known = s->known,
 		.stop = &s->stop,
 		.out = &snap->file.out,
 		.progress = mig_source_on_progress,
@@ -199,10 +200,7 @@ mig_source_snapshot(struct mig_source *s, const char *path)
 		rc = write_it(&snap, path);
 	}
 	s->stays = rc == 0 && !s->params.release;
-	if (s->sender != NULL)
-		mig_agent_set_progress(s->agent, 0, 0, mig_sender_bytes(s->sender));
-	mig_sender_destroy(s->sender);
-	s->sender = NULL;
+	mig_source_disconnect(s);
 	mig_snapfile_close(&snap.file);
 	free(snap.record);
 	return rc;

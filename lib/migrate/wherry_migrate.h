@@ -2,6 +2,8 @@
 #ifndef WHERRY_MIGRATE_H
 #define WHERRY_MIGRATE_H
 
+#include <limits.h> /* UINT_MAX */
+
 #include <wherry_dirty.h>
 
 WHERRY_BEGIN_DECLS
@@ -13,6 +15,9 @@ WHERRY_BEGIN_DECLS
  *
  *     source: setup -> precopy rounds -> quiesce -> final -> switchover -> released
  *     dest:   listen -> prepared -> receiving -> verified -> COMMIT -> running
+ *
+ * A connection that is lost in precopy pauses the migration (source: paused, destination:
+ * held) until it is recovered or a limit passes: doc/recover.rst.
  *
  * Failure before COMMIT: the source goes on as if nothing had happened, and the
  * destination discards what it has and says why. A source that has sent COMMIT never
@@ -26,7 +31,7 @@ WHERRY_BEGIN_DECLS
  * Keys:    TCP goes over TLS 1.3 if there are keys, and both sides prove who they are
  *          (doc/security.rst). Without keys only loopback addresses are taken.
  * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
- *          migrate, cancel, watch. `wherry` speaks it.
+ *          migrate, recover, cancel, watch. `wherry` speaks it.
  * Threads: the agent has its own; it calls the ops on them, one at a time. All calls
  *          here but create and destroy may run concurrently.
  * Source:  doc/stream_format.rst (the wire), doc/design.rst section 5 of the project.
@@ -39,6 +44,7 @@ enum wherry_state {
 	WHERRY_STATE_SERVING,    /**< owns its state, no migration under way */
 	WHERRY_STATE_SETUP,      /**< source: comparing versions, regions, ports */
 	WHERRY_STATE_PRECOPY,    /**< source: sending while the application runs */
+	WHERRY_STATE_PAUSED,     /**< source: connection lost in precopy; wherry_agent_recover() */
 	WHERRY_STATE_QUIESCE,    /**< source: stopping application and DMA */
 	WHERRY_STATE_FINAL,      /**< source: sending what is left */
 	WHERRY_STATE_SWITCHOVER, /**< source: COMMIT is sent, RUNNING has not come */
@@ -46,6 +52,7 @@ enum wherry_state {
 	WHERRY_STATE_LISTEN,     /**< destination: nobody has connected */
 	WHERRY_STATE_PREPARED,   /**< destination: compared, ready for pages */
 	WHERRY_STATE_RECEIVING,  /**< destination: pages come in */
+	WHERRY_STATE_HELD,       /**< destination: connection lost; what came is kept for a while */
 	WHERRY_STATE_VERIFIED,   /**< destination: all there, digest equal, READY sent */
 	WHERRY_STATE_FAILED,     /**< destination: gave up before COMMIT; owns nothing */
 	WHERRY_STATE_UNKNOWN,    /**< source: COMMIT sent, connection lost: who owns is not known */
@@ -156,16 +163,19 @@ int wherry_agent_wait(struct wherry_agent *agent) WHERRY_MUST_CHECK;
 struct wherry_migrate_params {
 	uint64_t max_bandwidth; /**< bytes per second; 0: unlimited */
 	unsigned int
-		downtime_limit_ms; /**< switch over when the predicted blackout is below; 0: 50 */
-	unsigned int max_rounds;   /**< give up, unconverged, after so many; 0: 30 */
-	unsigned int timeout_ms;   /**< give up when the peer is silent for so long; 0: 10000 */
-	bool verify;               /**< hash all memory on both sides while stopped */
-	unsigned int channels;     /**< connections, at most 32; 0: one for each CPU, at most 4 */
-	bool compress;             /**< zstd, batch by batch, where it makes them shorter */
+		downtime_limit_ms;   /**< switch over when the predicted blackout is below; 0: 50 */
+	unsigned int max_rounds;     /**< give up, unconverged, after so many; 0: 30 */
+	unsigned int timeout_ms;     /**< give up when the peer is silent for so long; 0: 10000 */
+	bool verify;                 /**< hash all memory on both sides while stopped */
+	unsigned int channels;       /**< connections, at most 32; 0: one for each CPU, at most 4 */
+	bool compress;               /**< zstd, batch by batch, where it makes them shorter */
+	unsigned int pause_limit_ms; /**< how long a lost connection may be recovered; 0: 60000 */
 	bool release; /**< file: the application ends with its snapshot, which then owns the state */
 	struct wherry_tls tls; /**< for this migration; all NULL: the agent's; copied */
 	bool insecure;         /**< TCP beyond loopback is fine without keys */
 };
+/** As pause_limit_ms: a connection that is lost ends the migration. */
+#define WHERRY_NO_PAUSE UINT_MAX
 
 /** One pre-copy round, or the final one. */
 struct wherry_round {
@@ -199,6 +209,7 @@ struct wherry_status {
 		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
 	uint64_t strangers;       /**< connections to incoming that were sent away unproved */
 	uint64_t refused_clients; /**< of the control socket, other users' */
+	unsigned int pauses;      /**< connections lost, and attempts to recover that failed */
 };
 
 /**
@@ -211,6 +222,16 @@ struct wherry_status {
  */
 int wherry_agent_migrate(struct wherry_agent *agent, const char *uri,
 	const struct wherry_migrate_params *params) WHERRY_MUST_CHECK;
+/**
+ * Source, paused: connect again, to @p uri, or NULL for the same as before, and go on
+ * with what has not arrived; returns at once, status tells the rest. An attempt that
+ * fails leaves it paused.
+ *
+ * @retval -EINVAL the URI does not parse
+ * @retval -EALREADY no migration is paused here
+ * @retval -EBUSY an attempt is under way
+ */
+int wherry_agent_recover(struct wherry_agent *agent, const char *uri) WHERRY_MUST_CHECK;
 /** Give the migration up, before COMMIT. -EALREADY: too late, or none under way. */
 int wherry_agent_cancel(struct wherry_agent *agent);
 /**

@@ -33,6 +33,7 @@ static const struct field_def hello_fields[] = {
 	{ WHERRY_HELLO_ARBITER, WHERRY_FIELD_TEXT, FIELD_OPTIONAL, NULL },
 	{ WHERRY_HELLO_OWNER, WHERRY_FIELD_TEXT, FIELD_OPTIONAL, NULL },
 	{ WHERRY_HELLO_EPOCH, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
+	{ WHERRY_HELLO_PAUSE_MS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 
@@ -100,6 +101,17 @@ static const struct field_def flush_fields[] = {
 	{ 0 },
 };
 
+static const struct field_def recover_fields[] = {
+	{ WHERRY_RECOVER_ID, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
+	{ WHERRY_RECOVER_SESSION, WHERRY_FIELD_BYTES, FIELD_OPTIONAL, NULL },
+	{ 0 },
+};
+
+static const struct field_def have_fields[] = {
+	{ WHERRY_HAVE_HASHES, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
+	{ 0 },
+};
+
 static const struct field_def no_fields[] = { { 0 } };
 
 static const struct record_def records[] = {
@@ -120,6 +132,9 @@ static const struct record_def records[] = {
 	[WHERRY_REC_FRAME] = { "frame", FORM_TABLE, true, frame_fields },
 	[WHERRY_REC_JOIN] = { "join", FORM_TABLE, false, join_fields },
 	[WHERRY_REC_FLUSH] = { "flush", FORM_TABLE, false, flush_fields },
+	[WHERRY_REC_RECOVER] = { "recover", FORM_TABLE, false, recover_fields },
+	[WHERRY_REC_WANT] = { "want", FORM_RUNS, false, NULL },
+	[WHERRY_REC_HAVE] = { "have", FORM_TABLE, false, have_fields },
 };
 
 const struct record_def *

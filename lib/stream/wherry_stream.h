@@ -64,9 +64,13 @@ enum wherry_record_type {
 	WHERRY_REC_JOIN =
 		32,       /**< source: a further connection of the migration; its first record */
 	WHERRY_REC_FLUSH, /**< source: all of this connection's part of a round was sent */
+
+	WHERRY_REC_RECOVER = 40, /**< both: a migration whose connection was lost goes on here */
+	WHERRY_REC_WANT,         /**< source: runs of pages; asks for HAVE */
+	WHERRY_REC_HAVE,         /**< destination: what it holds of the pages wanted */
 };
 /** One more than the greatest of them. */
-#define WHERRY_REC_END (WHERRY_REC_FLUSH + 1)
+#define WHERRY_REC_END (WHERRY_REC_HAVE + 1)
 /** "hello", "pages", ...; "unknown" for a type that is none. */
 const char *wherry_record_name(unsigned int type);
 
@@ -115,7 +119,9 @@ enum wherry_field_id {
 	WHERRY_HELLO_EPOCH,      /**< u64, source: in which epoch */
 
 	WHERRY_HELLO_CHANNELS = 32, /**< u64, source: connections it will open, this included */
-	WHERRY_HELLO_SESSION,       /**< bytes, source: what the others are known by */
+	WHERRY_HELLO_SESSION, /**< bytes, source: names the migration, and begins the others */
+
+	WHERRY_HELLO_PAUSE_MS = 48, /**< u64, source: so long a lost connection may be recovered */
 
 	WHERRY_REGION_NAME = 1, /**< text */
 	WHERRY_REGION_BASE,     /**< u64: virtual address */
@@ -158,6 +164,12 @@ enum wherry_field_id {
 	WHERRY_JOIN_CHANNEL,     /**< u64: which one, from 1 */
 
 	WHERRY_FLUSH_N = 1, /**< u64: the round */
+
+	WHERRY_RECOVER_ID = 1,  /**< bytes: the session of the migration's hello */
+	WHERRY_RECOVER_SESSION, /**< bytes, source: what the further connections begin with now */
+
+	WHERRY_HAVE_HASHES =
+		1, /**< bytes: 16 for each page wanted, in order: its hash, as in the digest */
 
 	WHERRY_ABORT_CODE = 1, /**< u64: errno */
 	WHERRY_ABORT_REASON,   /**< text: for people, with the remedy */
@@ -205,7 +217,7 @@ struct wherry_run {
 	uint64_t first; /**< page number in the region, from 0 */
 	uint64_t count; /**< at least 1 */
 };
-/** The head of a pages, zeros or skip record. */
+/** The head of a pages, zeros, skip or want record. */
 struct wherry_runs {
 	uint32_t region; /**< in the order of the source's HELLO, from 0 */
 	uint32_t n;      /**< runs: ascending, apart or touching, never overlapping */

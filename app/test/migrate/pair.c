@@ -368,6 +368,8 @@ pair_begin(struct pair *pair, const struct wherry_migrate_params *params)
 		p.channels = 1; /* as the proxy has */
 	if (p.downtime_limit_ms == 0)
 		p.downtime_limit_ms = 1000; /* a busy machine converges late */
+	if (p.pause_limit_ms == 0)
+		p.pause_limit_ms = WHERRY_NO_PAUSE;
 	return wherry_agent_migrate(pair->agent, pair->uri, &p);
 }
 

@@ -87,7 +87,7 @@ struct pair {
 };
 
 struct pair *pair_create(const struct pair_opts *opts);
-/* wherry_agent_migrate, over one channel unless params say otherwise. */
+/* wherry_agent_migrate, over one channel and without pauses unless params say otherwise. */
 int pair_begin(struct pair *pair, const struct wherry_migrate_params *params);
 /* The same, and wait until the source's side is at rest. */
 void pair_migrate(struct pair *pair, const struct wherry_migrate_params *params,

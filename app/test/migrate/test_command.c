@@ -11,6 +11,7 @@
 
 #include "pair.h"
 #include "test.h"
+#include "wherry_stream.h"
 
 #define SMALL ((size_t)64 * PAIR_PAGE)
 
@@ -159,6 +160,35 @@ TEST(command_migrates_and_ends_with_0_only_then)
 	pair_check_moved(pair, &st);
 	expect(with(pair, "migrate --control=%s %s"), 1, "does not own its state");
 	expect(with(pair, "status --control=%s"), 0, "state        released");
+	pair_destroy(pair);
+}
+
+TEST(command_recovers_a_paused_migration)
+{
+	struct pair_opts opts = { .writer = true,
+		.plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 2 } };
+	struct wherry_status st;
+	struct pair *pair;
+	struct run *run;
+	char args[512];
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "recover --control=%s"), 1, "no migration is paused");
+	run = start(with(
+		pair, "migrate --channels=1 --timeout=300 --pause-limit=20000 --control=%s %s"));
+	while (wherry_agent_get_status(pair->agent, &st), st.state != WHERRY_STATE_PAUSED)
+		usleep(1000);
+	expect(with(pair, "resolve --control=%s"), 0, "this application owns the state");
+	expect(with(pair, "recover --control=%s unix:/nonexistent/x"), 1, "paused: ");
+	snprintf(args, sizeof(args), "recover --control=%s %s", pair->control, pair->dest_uri);
+	expect(args, 0, "completed: blackout");
+	CHECK_EQ(finish(run), 0);
+	if (strstr(run->text, "paused: ") == NULL || strstr(run->text, "completed: ") == NULL)
+		FAIL("it printed \"%.300s\"", run->text);
+	free(run);
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	pair_check_moved(pair, &st);
 	pair_destroy(pair);
 }
 

@@ -11,6 +11,7 @@
 
 #include "pair.h"
 #include "test.h"
+#include "wherry_stream.h"
 
 #define SMALL ((size_t)64 * PAIR_PAGE)
 
@@ -214,6 +215,80 @@ TEST(migrate_control_cancels)
 	pair_check_stayed(pair, &st);
 	hang_up(c);
 	hang_up(d);
+	pair_destroy(pair);
+}
+
+/* The next line of this kind. */
+static json_t *
+await_event(struct client *c, const char *event)
+{
+	for (;;) {
+		json_t *line = hear(c);
+
+		CHECK(line != NULL);
+		if (strcmp(text(line, "event"), event) == 0)
+			return line;
+		if (strcmp(text(line, "event"), "end") == 0)
+			FAIL("%s", text(line, "reason"));
+		json_decref(line);
+	}
+}
+
+static void
+expect_paused(struct client *c, int pauses)
+{
+	json_t *line = await_event(c, "paused");
+
+	CHECK(strcmp(text(line, "state"), "paused") == 0);
+	CHECK(*text(line, "reason") != '\0');
+	CHECK_EQ(json_integer_value(json_object_get(line, "pauses")), pauses);
+	json_decref(line);
+}
+
+static void
+ask_recover(struct client *c, const char *uri)
+{
+	char request[512];
+	json_t *line;
+
+	snprintf(request, sizeof(request), "{\"cmd\":\"recover\",\"uri\":\"%s\"}\n", uri);
+	say(c, request);
+	line = hear(c);
+	if (!json_is_true(json_object_get(line, "ok")))
+		FAIL("%s", text(json_object_get(line, "error"), "reason"));
+	json_decref(line);
+}
+
+TEST(migrate_control_tells_of_a_pause_and_recovers)
+{
+	struct pair_opts opts = { .writer = true,
+		.plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 2 } };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control), *d = dial(pair->control), *e = dial(pair->control);
+	struct wherry_status st;
+	json_t *line;
+
+	expect_error(d, "{\"cmd\":\"recover\"}\n", "EALREADY");
+	expect_error(d, "{\"cmd\":\"recover\",\"uri\":7}\n", "EINVAL");
+	expect_error(d, "{\"cmd\":\"recover\",\"url\":\"unix:/x\"}\n", "EINVAL");
+	ask_migrate(c, pair, ",\"pause_limit_ms\":20000,\"timeout_ms\":300,\"channels\":1");
+	expect_paused(c, 1);
+	expect_error(d, "{\"cmd\":\"recover\",\"uri\":\"fly:x\"}\n", "EINVAL");
+	ask_recover(d, "unix:/nonexistent/x");
+	expect_error(e, "{\"cmd\":\"recover\"}\n", "EBUSY");
+	hang_up(e);
+	expect_paused(c, 2);
+	expect_paused(d, 2); /* not the first: that was before it asked */
+	hang_up(d);
+	d = dial(pair->control);
+	ask_recover(d, pair->dest_uri);
+	line = await_event(d, "end");
+	check_end(line, "completed");
+	json_decref(line);
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	hang_up(c);
+	hang_up(d);
+	pair_check_moved(pair, &st);
 	pair_destroy(pair);
 }
 

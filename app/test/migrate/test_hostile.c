@@ -6,6 +6,7 @@
 #include "channel_priv.h"
 #include "hello_priv.h"
 #include "pair.h"
+#include "recover_priv.h"
 #include "socket_priv.h"
 #include "test.h"
 
@@ -59,6 +60,7 @@ send_hello(struct hostile *h, bool keyless)
 	hello.has_key = !keyless;
 	hello.timeout_ms = 2000;
 	hello.channels = h->channels;
+	hello.has_session = true;
 	memset(hello.session, 's', sizeof(hello.session));
 	mig_hello_put(&t, &hello, &regions);
 	mark = wherry_table_open(&t, WHERRY_HELLO_SECTION);
@@ -82,9 +84,9 @@ connect_to(struct hostile *h)
 }
 
 static struct hostile *
-begin_with(bool keyless, unsigned int channels)
+begin_with(bool keyless, unsigned int channels, uint64_t pages)
 {
-	struct pair_opts opts = { .len = (size_t)PAGES * PAIR_PAGE };
+	struct pair_opts opts = { .len = pages * PAIR_PAGE };
 	struct hostile *h = calloc(1, sizeof(*h));
 
 	CHECK(h != NULL);
@@ -100,7 +102,7 @@ begin_with(bool keyless, unsigned int channels)
 static struct hostile *
 begin(bool keyless)
 {
-	return begin_with(keyless, 1);
+	return begin_with(keyless, 1, PAGES);
 }
 
 /* The destination says why, to us and to its owner, and runs nothing. */
@@ -150,14 +152,31 @@ refuses_run(enum wherry_record_type type, uint32_t region, uint64_t first, uint6
 TEST(migrate_destination_refuses_pages_outside_its_regions)
 {
 	static const enum wherry_record_type types[] = { WHERRY_REC_PAGES, WHERRY_REC_ZEROS,
-		WHERRY_REC_SKIP };
+		WHERRY_REC_SKIP, WHERRY_REC_WANT };
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		refuses_run(types[i], 0, PAGES, 1, "beyond the end");
 		refuses_run(types[i], 0, PAGES - 1, 2, "beyond the end");
 		refuses_run(types[i], PAIR_REGIONS, 0, 1, "not there");
 	}
 	refuses_run(WHERRY_REC_ZEROS, 0, UINT64_MAX / WHERRY_STREAM_PAGE - 1, 1, "beyond the end");
+}
+
+/* A question is answered; one that would be answered with more than a record holds is not. */
+TEST(migrate_destination_answers_no_more_than_so_many_pages_at_once)
+{
+	const uint64_t most = MIG_WANT_PAGES_MAX;
+	struct hostile *h = begin_with(false, 1, most + 1);
+	struct wherry_record have;
+	struct wherry_field hashes;
+
+	send_run(h, WHERRY_REC_WANT, 0, (struct wherry_run){ .first = 1, .count = most });
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_HAVE, &have), 0);
+	CHECK(wherry_field_find(have.payload, have.len, WHERRY_HAVE_HASHES, &hashes));
+	CHECK_EQ(hashes.len, most * MIG_HASH_LEN);
+	CHECK(memcmp(hashes.bytes, hashes.bytes + MIG_HASH_LEN, MIG_HASH_LEN) == 0);
+	send_run(h, WHERRY_REC_WANT, 0, (struct wherry_run){ .first = 0, .count = most + 1 });
+	check_given_up(h, "too much at once");
 }
 
 TEST(migrate_destination_refuses_what_has_no_place)
@@ -257,7 +276,7 @@ join(struct hostile *h, char session, uint64_t channel)
 
 TEST(migrate_destination_lets_nobody_join_without_the_word)
 {
-	struct hostile *h = begin_with(false, 3);
+	struct hostile *h = begin_with(false, 3, PAGES);
 	struct mig_channel *bad[] = { join(h, 'x', 1), join(h, 's', 0), join(h, 's', 3) };
 	struct mig_channel *good[] = { join(h, 's', 2), join(h, 's', 1) };
 
@@ -273,7 +292,7 @@ TEST(migrate_destination_lets_nobody_join_without_the_word)
 
 TEST(migrate_destination_refuses_what_has_no_place_on_a_further_channel)
 {
-	struct hostile *h = begin_with(false, 2);
+	struct hostile *h = begin_with(false, 2, PAGES);
 	struct mig_channel *ch = join(h, 's', 1);
 
 	CHECK_EQ(mig_channel_send_empty(ch, WHERRY_REC_COMMIT), 0);
@@ -294,7 +313,7 @@ send_round(struct hostile *h, uint64_t n, uint64_t channels)
 /* The round's pages on another channel may still be on their way. */
 TEST(migrate_destination_answers_a_round_when_all_its_channels_are_through)
 {
-	struct hostile *h = begin_with(false, 2);
+	struct hostile *h = begin_with(false, 2, PAGES);
 	struct mig_channel *ch = join(h, 's', 1);
 	struct wherry_table t = table(h);
 

@@ -163,6 +163,15 @@ put_abort(struct tape *tape)
 }
 
 static void
+put_bytes(struct tape *tape, enum wherry_record_type type, unsigned int field)
+{
+	struct wherry_table t = table(tape);
+
+	wherry_table_put_bytes(&t, field, "sixteen bytes...", 16);
+	seal_table(tape, type, &t);
+}
+
+static void
 put_one(struct tape *tape, unsigned int type)
 {
 	static const unsigned int numbers[] = {
@@ -185,6 +194,7 @@ put_one(struct tape *tape, unsigned int type)
 		break;
 	case WHERRY_REC_ZEROS:
 	case WHERRY_REC_SKIP:
+	case WHERRY_REC_WANT:
 		tape_put_runs(
 			tape, (enum wherry_record_type)type, 1 + (uint32_t)(test_random() % 5));
 		break;
@@ -201,6 +211,12 @@ put_one(struct tape *tape, unsigned int type)
 		wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, "sixteen bytes...", 16);
 		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 1);
 		seal_table(tape, WHERRY_REC_JOIN, &t);
+		break;
+	case WHERRY_REC_RECOVER:
+		put_bytes(tape, WHERRY_REC_RECOVER, WHERRY_RECOVER_ID);
+		break;
+	case WHERRY_REC_HAVE:
+		put_bytes(tape, WHERRY_REC_HAVE, WHERRY_HAVE_HASHES);
 		break;
 	case WHERRY_REC_FRAME:
 		t = table(tape);

@@ -60,6 +60,8 @@ def pair(incoming=None):
 
 
 def migrate(owner, to, *words):
+    """A connection that is lost ends it unless words say otherwise."""
+    words = ("--pause-limit=0", *words)
     return subprocess.Popen(owner.wherry("migrate", to, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -169,6 +171,50 @@ def corrupted_page_is_refused():
         expect(heir.wait(20) not in (0, None), "B should have given up")
 
 
+class Cutter(Corruptor):
+    """Passes a TCP connection on and cuts it after `at` bytes of what the source sends."""
+
+    @staticmethod
+    def copy(a, b, at):
+        seen = 0
+        with contextlib.suppress(OSError):
+            while (at is None or seen < at) and (data := a.recv(1 << 20)):
+                seen += len(data)
+                b.sendall(data)
+        for sock in (a, b):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+def await_state(server, state):
+    end = time.monotonic() + 20
+    while server.status()["state"] != state:
+        expect(time.monotonic() < end, f"state is {server.status()['state']}, not {state}")
+        time.sleep(0.01)
+
+
+def lost_connection_is_recovered_under_load():
+    """Cut twice; A's clients are served while it is paused, and by B in the end, all bytes right."""
+    with pair() as (owner, heir):
+        jobs = [load.download(content, name, 24) for name in content.names]
+        load.wait_moving(jobs, MIB)
+        command = migrate(owner, Cutter(heir.incoming, 5 * MIB).uri, "--channels=1", "--pause-limit=60000",
+                          f"--max-bandwidth={50 * MIB}", "--verify")
+        await_state(owner, "paused")
+        await_state(heir, "held")
+        clients_finish([load.download(content, "c0", 1)])
+        said = subprocess.run(owner.wherry("recover", Cutter(heir.incoming, MIB).uri), capture_output=True, text=True,
+                              check=False, timeout=60)
+        expect(said.returncode == 1 and "paused" in said.stdout, said.stdout + said.stderr)
+        done = subprocess.run(owner.wherry("recover", heir.incoming), capture_output=True, text=True, check=False,
+                              timeout=60)
+        expect(done.returncode == 0 and "completed" in done.stdout, done.stdout + done.stderr)
+        text, _ = command.communicate(timeout=60)
+        expect(command.returncode == 0, text)
+        clients_finish(jobs)
+        expect(heir.status()["state"] == "serving", f"B is {heir.status()['state']}")
+
+
 def nobody_listening_is_said():
     with pair() as (owner, _):
         command = migrate(owner, "tcp:127.0.0.1:9")
@@ -247,6 +293,6 @@ main([
     destination_killed_at_setup, destination_killed_in_first_round, destination_killed_in_a_later_round,
     source_killed_before_commit, corrupted_greeting_is_refused, corrupted_page_is_refused,
     nobody_listening_is_said, wrong_uri_is_said, another_version_is_refused,
-    cancel_in_precopy_leaves_the_source_serving, arena_of_another_size_is_refused_by_name,
+    lost_connection_is_recovered_under_load, cancel_in_precopy_leaves_the_source_serving, arena_of_another_size_is_refused_by_name,
     idle_server_does_not_burn_a_core,
 ])

@@ -90,7 +90,7 @@ def migration(run):
     try:
         made.append(serve("A", 0, content=work).wait_ready())
         made.append(serve("B", 1, incoming=f"tcp:127.0.0.1:{7300 + run % 600}").wait_ready())
-        command = subprocess.Popen(made[0].wherry("migrate", made[1].incoming, f"--timeout={TIMEOUT_MS}"),
+        command = subprocess.Popen(made[0].wherry("migrate", made[1].incoming, f"--timeout={TIMEOUT_MS}", "--pause-limit=1000"),
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         yield made
         command.wait(90)

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections lost in pre-copy, and recovered. What must hold: what has arrived is not
+ * sent again, what has not is; only the source of the migration is let in; and whatever
+ * ends it while it is paused leaves both sides as a failed migration does.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "channel_priv.h"
+#include "fault_priv.h"
+#include "hello_priv.h"
+#include "pair.h"
+#include "recover_priv.h"
+#include "socket_priv.h"
+#include "test.h"
+
+#define LEN ((size_t)16 << 20)
+#define CONTENT (LEN / 3 * 2) /* every third page is empty */
+
+static const struct wherry_migrate_params patient = {
+	.pause_limit_ms = 15000, .timeout_ms = 5000, .verify = true
+};
+
+static void
+await_paused(struct pair *pair, unsigned int pauses, struct wherry_status *st)
+{
+	for (int i = 0; i < 20000; i++) {
+		pair_wait(pair, WHERRY_STATE_PAUSED, st);
+		if (st->state != WHERRY_STATE_PAUSED)
+			FAIL("%s: %s", wherry_state_name(st->state), st->reason);
+		if (st->pauses >= pauses)
+			return;
+		usleep(1000);
+	}
+	FAIL("it was paused %u times, not %u", st->pauses, pauses);
+}
+
+/* Over the direct way, past the proxy. */
+static void
+recover(struct pair *pair)
+{
+	CHECK_EQ(wherry_agent_recover(pair->agent, pair->dest_uri), 0);
+}
+
+static void
+recover_to_the_end(struct pair *pair, struct wherry_status *st)
+{
+	recover(pair);
+	do
+		pair_wait(pair, WHERRY_STATE_RELEASED, st);
+	while (st->state == WHERRY_STATE_PAUSED);
+	pair_check_moved(pair, st);
+	CHECK_EQ(pair->resumes, 0);
+}
+
+/* Begin, and lose the connection at that record; *ret_st is that of the pause. */
+static struct pair *
+pause_at(const struct proxy_plan *plan, bool writer, struct wherry_status *ret_st)
+{
+	struct pair_opts opts = {
+		.len = LEN, .writer = writer, .writer_us = 200, .filter = true, .plan = *plan
+	};
+	struct pair *pair = pair_create(&opts);
+
+	CHECK_EQ(wherry_agent_recover(pair->agent, NULL), -EALREADY);
+	CHECK_EQ(pair_begin(pair, &patient), 0);
+	await_paused(pair, 1, ret_st);
+	CHECK(ret_st->reason[0] != '\0');
+	CHECK_EQ(pair_begin(pair, &patient), -EBUSY);
+	return pair;
+}
+
+TEST(migrate_recovers_from_a_connection_lost_at_any_record_of_precopy)
+{
+	static const struct proxy_plan plans[] = {
+		{ .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES },
+		{ .kind = PROXY_CUT, .type = WHERRY_REC_PAGES, .nth = 1 },
+		{ .kind = PROXY_CUT, .type = WHERRY_REC_PAGES, .nth = 10 },
+		{ .kind = PROXY_CLOSE, .type = WHERRY_REC_ZEROS },
+		{ .kind = PROXY_CUT, .type = WHERRY_REC_ZEROS, .nth = 1 },
+		{ .kind = PROXY_CLOSE, .type = WHERRY_REC_ROUND },
+		{ .kind = PROXY_CLOSE, .back = true, .type = WHERRY_REC_GOT },
+		{ .kind = PROXY_CUT, .back = true, .type = WHERRY_REC_GOT },
+	};
+
+	for (size_t i = 0; i < sizeof(plans) / sizeof(plans[0]); i++) {
+		struct wherry_status st;
+		struct pair *pair = pause_at(&plans[i], true, &st);
+
+		recover_to_the_end(pair, &st);
+		CHECK_EQ(st.pauses, 1);
+		CHECK_EQ(st.reason[0], '\0');
+		pair_destroy(pair);
+	}
+}
+
+TEST(migrate_silent_connection_is_recovered_when_it_is_given_up)
+{
+	struct pair_opts opts = { .len = LEN,
+		.writer = true,
+		.writer_us = 200,
+		.plan = { .kind = PROXY_SILENT, .type = WHERRY_REC_PAGES, .nth = 8 } };
+	struct wherry_migrate_params params = patient;
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	params.timeout_ms = 500;
+	CHECK_EQ(pair_begin(pair, &params), 0);
+	await_paused(pair, 1, &st);
+	CHECK(strstr(st.reason, "silent") != NULL);
+	recover_to_the_end(pair, &st);
+	pair_destroy(pair);
+}
+
+/* Of 21 batches and more 18 have arrived; the rest of the last is what a page weighs. */
+TEST(migrate_recovery_sends_what_has_not_arrived_and_no_more)
+{
+	struct proxy_plan late = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 18 },
+			  none = { .kind = PROXY_CLOSE, .back = true, .type = WHERRY_REC_GOT };
+	struct wherry_status before, st;
+	struct pair *pair = pause_at(&late, false, &before);
+
+	recover_to_the_end(pair, &st);
+	CHECK(before.bytes_sent > CONTENT / 2);
+	if (st.bytes_sent - before.bytes_sent > CONTENT / 4)
+		FAIL("%llu bytes after %llu",
+			(unsigned long long)(st.bytes_sent - before.bytes_sent),
+			(unsigned long long)before.bytes_sent);
+	/* and it is sent: more than what comes with an empty round */
+	CHECK(st.bytes_sent - before.bytes_sent > (size_t)128 * PAIR_PAGE);
+	pair_destroy(pair);
+
+	/* all has arrived, but the word of it got lost */
+	pair = pause_at(&none, false, &before);
+	recover_to_the_end(pair, &st);
+	CHECK(before.bytes_sent > CONTENT);
+	if (st.bytes_sent - before.bytes_sent > 16 * PAIR_PAGE)
+		FAIL("%llu bytes", (unsigned long long)(st.bytes_sent - before.bytes_sent));
+	pair_destroy(pair);
+}
+
+/* What is written while nobody is connected is sent in the end, and all of it is new. */
+TEST(migrate_recovery_sends_what_was_written_while_paused)
+{
+	struct proxy_plan plan = { .kind = PROXY_CLOSE, .back = true, .type = WHERRY_REC_GOT };
+	struct wherry_status before, st;
+	struct pair *pair = pause_at(&plan, false, &before);
+
+	for (size_t at = 0; at < LEN / 4; at += PAIR_PAGE)
+		pair->mem[0][at + LEN / 2] ^= 0x5a;
+	recover_to_the_end(pair, &st);
+	CHECK(st.bytes_sent - before.bytes_sent > LEN / 4);
+	CHECK(st.bytes_sent - before.bytes_sent < LEN / 2);
+	pair_destroy(pair);
+}
+
+/* All connections of this process to the destination are reset. */
+static void
+cut_all(const struct pair *pair)
+{
+	unsigned int port = (unsigned int)strtoul(strrchr(pair->dest_uri, ':') + 1, NULL, 10);
+	struct sockaddr_in in = { .sin_port = 0 };
+
+	for (int fd = 3; fd < 1024; fd++) {
+		socklen_t len = sizeof(in);
+
+		if (getpeername(fd, (struct sockaddr *)&in, &len) == 0 && len == sizeof(in) &&
+			in.sin_family == AF_INET && ntohs(in.sin_port) == port)
+			shutdown(fd, SHUT_RDWR);
+	}
+}
+
+/* At random moments, also of the recovery itself, over several channels. */
+TEST(migrate_recovers_again_and_again_over_several_channels)
+{
+	struct pair_opts opts = { .len = LEN, .tcp = true, .writer = true, .writer_us = 100 };
+	struct wherry_migrate_params params = patient;
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	params.channels = 3;
+	params.max_bandwidth = 10u << 20; /* less than gets dirty */
+	params.downtime_limit_ms = 100;
+	params.max_rounds = 1000;
+	CHECK_EQ(pair_begin(pair, &params), 0);
+	pair_wait(pair, WHERRY_STATE_PRECOPY, &st);
+	while (st.pauses < 6) {
+		usleep((unsigned int)(test_random() % 60000));
+		cut_all(pair);
+		pair_wait(pair, WHERRY_STATE_PAUSED, &st);
+		if (st.state != WHERRY_STATE_PAUSED)
+			FAIL("%s: %s", wherry_state_name(st.state), st.reason);
+		(void)!wherry_agent_recover(pair->agent, NULL); /* -EBUSY: one is under way */
+	}
+	__atomic_store_n(&pair->pause, 1, __ATOMIC_RELEASE); /* now it converges */
+	while (st.state == WHERRY_STATE_PRECOPY || st.state == WHERRY_STATE_PAUSED) {
+		(void)!wherry_agent_recover(pair->agent, NULL);
+		usleep(2000);
+		wherry_agent_get_status(pair->agent, &st);
+	}
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	CHECK(st.pauses >= 6);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(migrate_cancel_while_paused_ends_tracking_and_the_source_serves)
+{
+	struct proxy_plan plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 5 };
+	struct pair_opts opts = { .len = LEN, .writer = true, .writer_us = 200, .plan = plan };
+	struct wherry_migrate_params params = patient;
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	params.pause_limit_ms = 1500;
+	CHECK_EQ(pair_begin(pair, &params), 0);
+	await_paused(pair, 1, &st);
+	CHECK_EQ(wherry_tracker_start(pair->tracker), -EALREADY);
+	CHECK_EQ(wherry_agent_cancel(pair->agent), 0);
+	pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	CHECK(strcmp(st.reason, "cancelled") == 0);
+	CHECK_EQ(wherry_tracker_start(pair->tracker), 0); /* it was off */
+	wherry_tracker_stop(pair->tracker);
+	CHECK_EQ(wherry_agent_recover(pair->agent, NULL), -EALREADY);
+	/* as if the source had died: the destination gives up when its time is up */
+	pair_check_stayed(pair, &st);
+	CHECK(strstr(pair->shared->status.reason, "not recovered within 1500 ms") != NULL);
+	CHECK_EQ(pair->shared->wait_rc, -ETIMEDOUT);
+	/* and the next migration has all to send */
+	pair_start_dest(pair);
+	memcpy(pair->uri, pair->dest_uri, sizeof(pair->uri));
+	pair_migrate(pair, &patient, &st);
+	CHECK(st.bytes_sent > CONTENT);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(migrate_pause_has_a_limit_at_both_sides)
+{
+	struct proxy_plan plan = { .kind = PROXY_CUT, .type = WHERRY_REC_PAGES, .nth = 5 };
+	struct pair_opts opts = { .len = LEN, .writer = true, .writer_us = 200, .plan = plan };
+	struct wherry_migrate_params params = { .pause_limit_ms = 400 };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	pair_migrate(pair, &params, &st);
+	while (st.state == WHERRY_STATE_PAUSED)
+		pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	CHECK(strstr(st.reason, "not recovered within 400 ms") != NULL);
+	pair_check_stayed(pair, &st);
+	CHECK_EQ(st.pauses, 1);
+	CHECK(strstr(pair->shared->status.reason, "not recovered within 400 ms") != NULL);
+	pair_destroy(pair);
+}
+
+TEST(migrate_destination_that_dies_while_held_leaves_the_source_paused)
+{
+	struct proxy_plan plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 5 };
+	struct pair_opts opts = { .len = LEN, .writer = true, .writer_us = 200, .plan = plan };
+	struct wherry_migrate_params params = { .pause_limit_ms = 15000, .timeout_ms = 300 };
+	struct pair *pair = pair_create(&opts);
+	struct wherry_status st;
+
+	CHECK_EQ(pair_begin(pair, &params), 0);
+	await_paused(pair, 1, &st);
+	CHECK_EQ(kill(pair->child, SIGKILL), 0);
+	CHECK_EQ(waitpid(pair->child, &pair->status, 0), pair->child);
+	pair->status = 0; /* it is reaped */
+	recover(pair);
+	await_paused(pair, 2, &st);
+	CHECK(strstr(st.reason, "started with --incoming") != NULL);
+	/* a destination started afresh holds nothing of this migration */
+	pair_start_dest(pair);
+	recover(pair);
+	await_paused(pair, 3, &st);
+	CHECK_EQ(wherry_agent_cancel(pair->agent), 0);
+	pair_wait(pair, WHERRY_STATE_SERVING, &st);
+	CHECK_EQ(pair->resumes, pair->quiesces);
+	pair_destroy(pair);
+}
+
+/* A connection of our own to the destination. */
+static struct mig_channel *
+call_dest(const struct pair *pair)
+{
+	struct mig_channel *ch = NULL;
+	struct mig_reason reason;
+	struct mig_uri uri;
+	const char *why;
+	int fd;
+
+	CHECK_EQ(mig_uri_parse(pair->dest_uri, &uri, &why), 0);
+	while ((fd = mig_connect(&uri, -1, 1000, &reason)) < 0)
+		usleep(2000); /* it has not noticed yet */
+	CHECK_EQ(mig_channel_create(fd, -1, &ch), 0);
+	return ch;
+}
+
+/* Say who we are not; the destination says so and nothing has changed. */
+static void
+intrude(const struct pair *pair, enum wherry_record_type type, size_t id_len)
+{
+	static const uint8_t id[MIG_SESSION_LEN * 2] = "nobody's";
+	uint8_t rec[WHERRY_STREAM_HEADER + 128];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 128 };
+	struct mig_channel *ch = call_dest(pair);
+	struct wherry_record answer;
+
+	if (type == WHERRY_REC_RECOVER) {
+		wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, id, id_len);
+		wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id, MIG_SESSION_LEN);
+	} else {
+		wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, id, MIG_SESSION_LEN);
+		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 0);
+	}
+	CHECK_EQ(mig_channel_send(ch, type, t.buf, t.len), 0);
+	CHECK_EQ(mig_channel_receive(ch, &answer), -EPERM);
+	CHECK(strstr(mig_channel_reason(ch), "another migration") != NULL);
+	mig_channel_destroy(ch);
+}
+
+TEST(migrate_recovery_of_another_migration_is_refused_and_costs_nothing)
+{
+	struct proxy_plan plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 18 };
+	struct wherry_status before, st;
+	struct pair *pair = pause_at(&plan, true, &before);
+	struct mig_channel *ch;
+
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN - 1);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN + 1);
+	intrude(pair, WHERRY_REC_JOIN, 0);
+	ch = call_dest(pair); /* and one that has nothing to say */
+	mig_channel_destroy(ch);
+	recover_to_the_end(pair, &st);
+	CHECK(st.bytes_sent - before.bytes_sent < CONTENT / 2);
+	pair_destroy(pair);
+}
+
+/* A second proxy does something bad to the recovery; a third attempt comes through. */
+static void
+strike_recovery(enum proxy_kind kind, bool back, unsigned int type)
+{
+	struct proxy_plan first = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 15 },
+			  second = { .kind = kind, .back = back, .type = type };
+	struct wherry_status st;
+	struct pair *pair = pause_at(&first, true, &st);
+	struct proxy *proxy;
+	char path[140], uri[160];
+
+	snprintf(path, sizeof(path), "%.100s.2", pair->dest_uri + 5);
+	snprintf(uri, sizeof(uri), "unix:%s", path);
+	proxy = proxy_create(path, pair->dest_uri + 5, &second);
+	mig_channel_destroy(call_dest(pair)); /* it listens: the proxy connects once */
+	CHECK_EQ(wherry_agent_recover(pair->agent, uri), 0);
+	CHECK_EQ(wherry_agent_recover(pair->agent, uri), -EBUSY);
+	await_paused(pair, 2, &st);
+	if (!proxy_struck(proxy))
+		FAIL("no %s came by: %s", wherry_record_name(type), st.reason);
+	proxy_destroy(proxy);
+	recover_to_the_end(pair, &st);
+	pair_destroy(pair);
+}
+
+TEST(migrate_attempt_to_recover_that_fails_leaves_it_paused)
+{
+	strike_recovery(PROXY_CLOSE, false, WHERRY_REC_RECOVER);
+	strike_recovery(PROXY_CUT, true, WHERRY_REC_RECOVER);
+	strike_recovery(PROXY_CLOSE, false, WHERRY_REC_WANT);
+	strike_recovery(PROXY_CUT, true, WHERRY_REC_HAVE);
+	strike_recovery(PROXY_CLOSE, true, WHERRY_REC_HAVE);
+	strike_recovery(PROXY_CLOSE, false, WHERRY_REC_PAGES);
+	strike_recovery(PROXY_CLOSE, true, WHERRY_REC_GOT);
+}
+
+/* Steps of a recovery fail one after the other, at the source. */
+TEST(migrate_any_failing_step_of_a_recovery_leaves_one_owner)
+{
+	FOR_EACH_FAULT(nth) {
+		struct proxy_plan plan = {
+			.kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 1
+		};
+		struct pair_opts opts = {
+			.len = 1 << 20, .writer = true, .writer_us = 200, .plan = plan
+		};
+		struct pair *pair;
+		struct wherry_status st;
+
+		wherry_fault_disarm();
+		pair = pair_create(&opts);
+		CHECK_EQ(pair_begin(pair, &patient), 0);
+		await_paused(pair, 1, &st);
+		wherry_fault_arm(nth);
+		recover(pair);
+		do {
+			pair_wait(pair, WHERRY_STATE_PAUSED, &st);
+			usleep(1000);
+		} while (st.state == WHERRY_STATE_PAUSED && st.pauses == 1);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (wherry_fault_fired() != NULL)
+			wherry_fault_disarm();
+		if (st.state == WHERRY_STATE_PAUSED)
+			recover_to_the_end(pair, &st);
+		else if (st.state == WHERRY_STATE_SERVING)
+			pair_check_stayed(pair, &st);
+		else if (st.state == WHERRY_STATE_RELEASED)
+			pair_check_moved(pair, &st);
+		else
+			CHECK_EQ(st.state, WHERRY_STATE_UNKNOWN);
+		pair_destroy(pair);
+	}
+}
+
+/* After quiesce nothing pauses: the application there waits. */
+TEST(migrate_connection_lost_after_quiesce_is_not_paused)
+{
+	static const unsigned int types[] = { WHERRY_REC_SECTION, WHERRY_REC_DIGEST };
+
+	for (int i = 0; i < 2; i++) {
+		struct pair_opts opts = { .len = 64 * PAIR_PAGE,
+			.writer = true,
+			.plan = { .kind = PROXY_CLOSE, .type = types[i] } };
+		struct pair *pair = pair_create(&opts);
+		struct wherry_status st;
+
+		pair_migrate(pair, &patient, &st);
+		CHECK_EQ(st.pauses, 0);
+		pair_check_stayed(pair, &st);
+		CHECK_EQ(pair->resumes, 1);
+		CHECK_EQ(pair->shared->status.pauses, 0);
+		pair_destroy(pair);
+	}
+}
