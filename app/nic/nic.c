@@ -65,7 +65,7 @@ reset(struct nic *nic)
 	reg_write(nic, REG_IMC, ~0u);
 }
 
-/* The link of the igb comes up only after its PHY has negotiated again. */
+/* The link of the igb comes up only some time after its PHY was told to negotiate again. */
 static int
 negotiate(struct nic *nic)
 {
@@ -91,7 +91,16 @@ start(struct nic *nic)
 	reg_write(nic, REG_TCTL, TCTL_ENABLE | TCTL_PAD);
 	if (nic->igb)
 		rc = negotiate(nic);
-	return rc != 0 ? rc : wait_for(nic, REG_STATUS, STATUS_LINK_UP);
+	return rc;
+}
+
+int
+nic_wait_link(struct nic *nic)
+{
+	int rc = nic->link ? 0 : wait_for(nic, REG_STATUS, STATUS_LINK_UP);
+
+	nic->link = rc == 0;
+	return rc;
 }
 
 static int

@@ -108,10 +108,10 @@ nic_send(struct nic *nic, const struct nic_frame *frames, unsigned int n, unsign
 	uint32_t seed)
 {
 	unsigned int first = nic->rx_tail;
-	int rc;
+	int rc = n > NIC_BURST ? -EINVAL : nic_wait_link(nic);
 
-	if (n > NIC_BURST)
-		return -EINVAL;
+	if (rc != 0)
+		return rc;
 	for (unsigned int i = 0; i < n; i++)
 		post_rx(nic, frames[i].rx);
 	tell(nic, nic->rx_queue, nic->rx_tail);
@@ -145,8 +145,10 @@ int
 nic_read_only(struct nic *nic, unsigned int flags)
 {
 	uint32_t rctl = reg_read(nic, REG_RCTL);
-	int rc;
+	int rc = nic_wait_link(nic);
 
+	if (rc != 0)
+		return rc;
 	reg_write(nic, REG_RCTL, rctl & ~RCTL_ENABLE);
 	fill_frame(page_vaddr(nic, NIC_PAGE_TX), 1000, 1);
 	post_tx(nic, page_iova(nic, NIC_PAGE_TX), 1000, flags);

@@ -69,6 +69,7 @@ struct nic {
 	struct wherry_device *dev;
 	volatile uint8_t *regs;
 	bool igb;
+	bool link;                       /* was seen up */
 	unsigned int rx_queue, tx_queue; /* registers of queue 0 */
 	struct nic_memory mem;
 	volatile uint64_t *rx_ring, *tx_ring; /* two words per descriptor */

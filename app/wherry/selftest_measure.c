@@ -180,7 +180,9 @@ measure_throughput(struct bench *b, struct wherry_bitmap *bm)
 		puts("  throughput: left out, the driver knows 82574 (e1000e) and 82576 (igb) only");
 		rc = 0;
 	} else if (rc == 0) {
-		rc = measure_frames(b, nic, "throughput, tracking off", NULL);
+		rc = nic_wait_link(nic);
+		if (rc == 0)
+			rc = measure_frames(b, nic, "throughput, tracking off", NULL);
 		if (rc == 0 && bm != NULL)
 			rc = wherry_domain_dirty_start(b->dom);
 		if (rc == 0 && bm != NULL)
