@@ -44,8 +44,8 @@ struct nic_memory {
 
 /*
  * Reset and start the device, which is attached; mem stays the caller's, mapped until close.
- * An igb negotiates its link from here on, which takes half a second in QEMU and some seconds
- * elsewhere: whatever sends waits for the link, so that many NICs negotiate at the same time.
+ * An igb negotiates its link from here on, which may take seconds: whatever sends waits for the
+ * link, so that many NICs negotiate at the same time.
  * -ENODEV: it is neither of the two NICs. -ENOMEM: no memory.
  */
 int nic_open(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic);
