@@ -6,6 +6,7 @@
 # pkg-config files, shared and static, and migrates it from one process to another: with
 # a stock PMD (net_tap), and with net_wherry, whose DMA goes through the soft IOMMU. All
 # in network and mount namespaces of its own, which end with it.
+# shellcheck source-path=SCRIPTDIR/../../..
 set -uo pipefail
 
 src=$(cd "$(dirname "$0")/../../.." && pwd)
@@ -16,35 +17,19 @@ fi
 [ -n "${PMD_APP_INSIDE-}" ] ||
 	exec env PMD_APP_INSIDE=1 unshare --net --mount --pid --fork --kill-child "$0" "$(realpath "$1")"
 
+. "$src/app/test/tap.sh"
 build=$1
 work=$(mktemp -d "$build/pmd-app.XXXXXX") # EAL loads no plugin from below /tmp
 trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
-passed=0 failed=0 skipped=0 number=0
+tap_lines=8
 pids=()
-
-result() { # result RC NAME
-	number=$((number + 1))
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $number - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $number - $2"
-		tail -n 8 "$work"/*.log 2>/dev/null | sed 's/^/# /'
-	fi
-}
-
-skip() { # skip NAME WHY
-	number=$((number + 1)) skipped=$((skipped + 1))
-	echo "ok $number - $1 # SKIP $2"
-}
 
 check() { # check NAME COMMAND...
 	local name=$1
 	shift
 	"$@" >>"$work/check.log" 2>&1
-	result $? "$name"
+	result $? "$name" "$work"/*.log
 }
 
 until_says() { # until_says FILE TEXT: within 20 seconds
@@ -160,6 +145,4 @@ if [ -n "$plugin" ]; then
 else
 	skip 'pmd-app with net_wherry' 'net_wherry is not built: devtools/dpdk-sdk'
 fi
-echo "1..$number"
-echo "# $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+plan_end

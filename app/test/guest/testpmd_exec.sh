@@ -8,41 +8,25 @@
 # circulate between the two ports of a pair; none may be dropped. TESTs of those below that do not
 # depend on the PMD run on the first pair, on request: small_pages memory_comes_and_goes
 # physical_addresses_are_refused without_shim. "# N passed, N failed, N skipped" comes last.
+# shellcheck source-path=SCRIPTDIR
 set -uo pipefail
+here=$(dirname "$0")
+. "$here/../tap.sh"
+. "$here/pmds.sh"
 
 wherry=$1/app/wherry/wherry
 churn=$1/app/test/guest/librte_test_churn.so
 stopcost=$1/app/test/guest/librte_test_stopcost.so
-read -r -a nics <<<"${WHERRY_NICS-}"
 first='' second=''
 work=$(mktemp -d)
-passed=0 failed=0 skipped=0
 some=2000 # packets that show that they pass: emulation is slow
 
 # shellcheck disable=SC2329 # called by trap
 cleanup() {
-	local pid
-	for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
-	wait
+	end_jobs
 	rm -rf "$work"
 }
 trap cleanup EXIT
-
-result() { # result STATUS NAME LOG
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed + skipped)) - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed + skipped)) - $2"
-		tail -n 60 "$3" | sed 's/^/# /'
-	fi
-}
-
-skip() { # skip NAME REASON
-	skipped=$((skipped + 1))
-	echo "ok $((passed + failed + skipped)) - $1 # SKIP $2"
-}
 
 # Wait for something in the log of a process, ten minutes at most. No process per look: forking is
 # what is slow where everything is emulated.
@@ -54,12 +38,6 @@ saw() { # saw LOG PATTERN PID
 	done
 	return 1
 }
-
-drivers=()
-pmds=$(echo /usr/lib/*/dpdk/pmds-*) # all drivers take long to load over 9p: these are the ones needed
-for name in bus_pci bus_vdev mempool_ring net_e1000 net_vmxnet3 net_virtio; do
-	drivers+=(-d "$pmds/librte_$name.so")
-done
 
 # Forward in one testpmd for some seconds, or until a pattern is in the log.
 forward() { # forward LOG SECONDS|PATTERN PREFIX... EAL EAL-ARG...
@@ -155,7 +133,7 @@ without_shim() {
 	result $? "the same without the shim, on type1 ($(total "$log" RX-packets) packets)" "$log"
 }
 
-echo "TAP version 13"
+plan_begin
 if [ ${#nics[@]} -lt 2 ]; then
 	skip "testpmd on iommufd" "no two NICs: devtools/vm/run vtd-ad --nic igb-pair -- $0 $1"
 else
@@ -167,6 +145,4 @@ else
 	first=${nics[0]} second=${nics[1]}
 	for test in "${@:2}"; do "$test"; done
 fi
-echo "1..$((passed + failed + skipped))"
-echo "# $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+plan_end

@@ -1,32 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# By hand, ten minutes: devtools/vm/run vtd-ad --nic igb+e1000e+e1000e --timeout 900 -- \
+# By hand: devtools/vm/run vtd-ad --nic igb+e1000e+e1000e --timeout 900 -- \
 #     app/test/guest/testpmd_migration.sh build
 # Usage: testpmd_migration.sh BUILD: examples/testpmd-migration between two real PMDs' NICs
 #
 # Three NICs on one hub: the first sends and counts (the kernel's driver), the second is the
 # source's, the third the destination's. The NIC's writes are known by the IOMMU's dirty bits alone.
 # One TAP line per test, a summary last.
+# shellcheck source-path=SCRIPTDIR
 set -uo pipefail
+. "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/pmds.sh"
 
 build=$1
 here=$(cd "$(dirname "$0")/../../.." && pwd)/examples/testpmd-migration
 [ -d "$here" ] || here=$PWD/examples/testpmd-migration
-read -r -a nics <<<"${WHERRY_NICS-}"
 work=$(mktemp -d)
-passed=0 failed=0 skipped=0
 trap 'rm -rf "$work"' EXIT
-
-result() { # result STATUS NAME
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed + skipped)) - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed + skipped)) - $2"
-		tail -n 25 "$work"/*.log "$work/out" 2>/dev/null | sed 's/^/# /'
-	fi
-}
 
 # The kernel's driver gets the first NIC back; its interface's name.
 give_to_kernel() { # give_to_kernel ADDRESS
@@ -58,16 +48,15 @@ migrates() {
 
 number() { grep -oE "$1 [0-9]+" "$2" | tail -n 1 | grep -oE '[0-9]+$'; }
 
-echo "TAP version 13"
+plan_begin
 if [ ${#nics[@]} -lt 3 ]; then
-	skipped=1
-	echo "ok 1 - testpmd migrates # SKIP no three NICs: devtools/vm/run vtd-ad --nic igb+e1000e+e1000e -- $0 $1"
+	skip "testpmd migrates" "no three NICs: devtools/vm/run vtd-ad --nic igb+e1000e+e1000e -- $0 $1"
 else
 	mkdir -p /run/dpdk /run/wherry
 	migrates
-	result $? "testpmd migrates from one NIC to another under traffic"
+	result $? "testpmd migrates from one NIC to another under traffic" "$work/out" "$work"/*.log
 	grep -qE 'shadow: [1-9][0-9]* pages compared, .*, 0 differ' "$work/out"
-	result $? "the shadow equals the source's memory"
+	result $? "the shadow equals the source's memory" "$work/out"
 	grep -aq 'device writes: tracked' "$work/a.log"
 	result $? "device writes were known by dirty bits"
 	[ "$(number echoed "$work/traffic.out")" -gt 100 ] && [ "$(number after "$work/traffic.out")" -gt 0 ] &&
@@ -75,6 +64,4 @@ else
 	result $? "frames come back, unharmed, before and after ($(cat "$work/traffic.out"))"
 	grep -E '^(round|completed|shadow|\{)' "$work/out" | sed 's/^/# /'
 fi
-echo "1..$((passed + failed + skipped))"
-echo "# $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+plan_end

@@ -4,39 +4,22 @@
 #
 # Needs no root and no hugepages; with 128 free 2M hugepages memory that comes and goes is
 # tested too. "# N passed, N failed, N skipped" comes last.
+# shellcheck source-path=SCRIPTDIR
 set -uo pipefail
+. "$(dirname "$0")/../tap.sh"
 
 plugin=$1
 name=testpmd-$$
 work=$(mktemp -d)
-passed=0 failed=0 skipped=0
 some=500   # packets that show that they pass
 on_way=256 # at most, in rings and on the wire when the counters are read
 
 cleanup() {
-	local pid
-	for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
-	wait
+	end_jobs
 	rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-result() { # result STATUS NAME [LOG]
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed + skipped)) - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed + skipped)) - $2"
-		[ -z "${3-}" ] || tail -n 40 "$3" | sed 's/^/# /'
-	fi
-}
-
-skip() { # skip NAME REASON
-	skipped=$((skipped + 1))
-	echo "ok $((passed + failed + skipped)) - $1 # SKIP $2"
-}
 
 # So many packets have come in on each port of a testpmd that writes this log.
 received() { # received LOG PACKETS PORTS
@@ -186,7 +169,7 @@ other_release_is_refused() {
 	result $? "a plugin of another release is refused with a message" "$log"
 }
 
-echo "TAP version 13"
+plan_begin
 loop_forwards
 several_queues
 pair_in_one_process
@@ -194,6 +177,4 @@ pair_between_two_processes
 external_buffers
 other_release_is_refused
 hugepages
-echo "1..$((passed + failed + skipped))"
-echo "# $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+plan_end

@@ -5,13 +5,13 @@
 # A third testpmd sends frames that differ. The source forwards them untouched, and the device half
 # of net_wherry writes behind the CPU's back: the shadow can only be right if the IOMMU's bits said
 # what was written. TAP, a summary last.
+# shellcheck source-path=SCRIPTDIR
 set -uo pipefail
+. "$(dirname "$0")/../tap.sh"
 build=$1
 work=$(mktemp -d)
 cleanup() {
-	local pid
-	for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
-	wait
+	end_jobs
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -42,25 +42,11 @@ counts_on() {
 	[ -n "$before" ] && [ -n "$after" ] && [ "$before" -gt 0 ] && [ "$after" -gt "$before" ]
 }
 
-passed=0 failed=0
-result() { # result STATUS NAME
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok $((passed + failed)) - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $((passed + failed)) - $2"
-		tail -n 30 "$work/out" "$work"/*.log 2>/dev/null | sed 's/^/# /'
-	fi
-}
-
-echo "TAP version 13"
+plan_begin
 generate
 migrates
-result $? "testpmd migrates and its shadow equals its memory"
+result $? "testpmd migrates and its shadow equals its memory" "$work/out" "$work"/*.log
 grep -E '^(shadow|completed)' "$work/out" | sed 's/^/# /'
 counts_on
-result $? "statistics go on where the source's ended"
-echo "1..2"
-echo "# $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+result $? "statistics go on where the source's ended" "$work/out" "$work"/*.log
+plan_end
