@@ -12,7 +12,6 @@
 
 #include "wherry.h"
 
-#define RUN_DIR "/run/wherry"
 #define LINE_MAX_LEN (1u << 20)
 
 struct client {

@@ -21,6 +21,7 @@ static const struct command {
 	{ "resolve", cmd_resolve },
 	{ "forecast", cmd_forecast },
 	{ "report", cmd_report },
+	{ "exporter", cmd_exporter },
 };
 
 static const char usage[] =
@@ -38,6 +39,7 @@ static const char usage[] =
 	"  watch     show how fast each region is written, by devices and by the CPU\n"
 	"  forecast  say whether a migration would converge, and with what blackout\n"
 	"  report    draw a migration: rounds, dirty rates, bandwidth, blackout, heat map\n"
+	"  exporter  answer Prometheus with the state of this machine's applications\n"
 	"\n"
 	"wherry COMMAND --help says more. The manual is wherry(1).\n";
 

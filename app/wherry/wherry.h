@@ -25,8 +25,11 @@ int cmd_selftest(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
 int cmd_forecast(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_exporter(int argc, char **argv);
 
 /* ---- client.c: which application, and lines to and from it ---- */
+
+#define RUN_DIR "/run/wherry" /* where they are unless told otherwise */
 
 /* Options that choose an application; children of each subcommand's argp. */
 struct target {

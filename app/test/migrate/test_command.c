@@ -325,3 +325,55 @@ TEST(command_report_takes_no_log_at_its_word)
 		CHECK_EQ(unlink(log), 0);
 	}
 }
+
+/* What a started exporter serves; its first line is the address. */
+static char *
+scrape(const struct run *exporter)
+{
+	static char text[1 << 14];
+	char url[128], line[256];
+	ssize_t n = read(exporter->out, url, sizeof(url) - 1);
+	size_t len;
+	FILE *curl;
+
+	CHECK(n > 0 && url[n - 1] == '\n');
+	url[n - 1] = '\0';
+	snprintf(line, sizeof(line), "curl -sS --noproxy '*' %s", url);
+	curl = popen(line, "re");
+	CHECK(curl != NULL);
+	len = fread(text, 1, sizeof(text) - 1, curl);
+	text[len] = '\0';
+	CHECK_EQ(pclose(curl), 0);
+	return text;
+}
+
+TEST(command_exporter_says_what_is_so_also_of_the_dead)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	char args[256], folder[] = "/tmp/wherry-exporter-XXXXXX", alive[64], dead[64];
+	struct run *exporter;
+	struct pair *pair;
+	const char *text;
+
+	find_command();
+	pair = pair_create(&opts);
+	CHECK(mkdtemp(folder) != NULL);
+	snprintf(alive, sizeof(alive), "%s/alive.sock", folder);
+	snprintf(dead, sizeof(dead), "%s/dead.sock", folder);
+	CHECK(symlink(pair->control, alive) == 0 && symlink("/nonexistent", dead) == 0);
+	snprintf(args, sizeof(args), "exporter --listen=127.0.0.1:0 --folder=%s", folder);
+	exporter = start(args);
+	text = scrape(exporter);
+	if (strstr(text, "/alive.sock\"} 1\n") == NULL ||
+		strstr(text, "/dead.sock\"} 0\n") == NULL ||
+		strstr(text, ",state=\"serving\"} 1\n") == NULL ||
+		strstr(text, "# TYPE wherry_migration_blackout_seconds gauge\n") == NULL)
+		FAIL("it served \"%.1000s\"", text);
+	CHECK_EQ(kill(exporter->pid, SIGTERM), 0);
+	CHECK_EQ(finish(exporter), 0);
+	free(exporter);
+	pair_destroy(pair);
+	CHECK(unlink(alive) == 0 && unlink(dead) == 0 && rmdir(folder) == 0);
+	expect("exporter --listen=nowhere", 64, "is no ADDRESS:PORT");
+	expect("exporter --listen=192.0.2.1:0", 1, "cannot listen");
+}

@@ -4,7 +4,7 @@
 # arm64, unpacked. It is what they are cross-compiled against, too. Nothing in it ever runs here.
 
 root_packages=(busybox-static libc6-dev linux-libc-dev/bookworm-backports libnuma-dev libxxhash-dev libzstd-dev libjansson-dev
-	libcurl4-openssl-dev libssl-dev libbsd-dev)
+	libcurl4-openssl-dev libmicrohttpd-dev libssl-dev libbsd-dev)
 
 key_of_root() { # key_of_root ARCH
 	printf '%s\n' "$1" "${root_packages[@]}"
