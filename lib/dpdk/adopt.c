@@ -41,12 +41,15 @@ heed(struct adopt *a, struct rte_mbuf **pkts, uint16_t n, bool discard)
 static uint16_t
 on_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, uint16_t max, void *arg)
 {
-	struct adopt *a = arg;
-	bool discard = __atomic_load_n(&a->discard, __ATOMIC_ACQUIRE); /* pairs with takeover() */
+	struct adopt *a = __atomic_load_n(&((struct adopt_queue *)arg)->adopt, __ATOMIC_ACQUIRE);
+	bool discard;
 
 	(void)port;
 	(void)queue;
 	(void)max;
+	if (unlikely(a == NULL))
+		return n;
+	discard = __atomic_load_n(&a->discard, __ATOMIC_ACQUIRE); /* pairs with takeover() */
 	note_core(a);
 	if (likely(!discard &&
 		    (__atomic_load_n(&a->park->word, __ATOMIC_RELAXED) & PARK_FLAGS) == 0))
@@ -57,30 +60,35 @@ on_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, uint
 static int
 adopt_queue(struct adopt *a, uint16_t port, uint16_t queue)
 {
-	struct adopt_queue q = { .port = port, .queue = queue }, *more;
+	struct adopt_queue **more, *q;
 
 	more = wherry_fault("adopt.queues") ? NULL
 					    : reallocarray(a->queues, a->n + 1, sizeof(*more));
 	if (more == NULL)
 		return -ENOMEM;
 	a->queues = more;
-	q.callback = wherry_fault("adopt.callback")
-		? NULL
-		: rte_eth_add_rx_callback(port, queue, on_burst, a);
-	if (q.callback == NULL)
+	q = wherry_fault("adopt.queue") ? NULL : calloc(1, sizeof(*q));
+	if (q == NULL)
 		return -ENOMEM;
+	q->hook = (struct rx_hook){ .port = port, .queue = queue };
+	q->adopt = a;
+	if (wherry_fault("adopt.callback") || !rx_hook_add(&q->hook, on_burst)) {
+		free(q);
+		return -ENOMEM;
+	}
 	a->queues[a->n++] = q;
 	return 0;
 }
 
+/* A closed port's may be left behind, see rx_hook_priv.h: it does nothing any more. */
 static void
-drop_queues(struct adopt *a, unsigned int n)
+drop_queues(struct adopt *a, unsigned int n, bool is_polled)
 {
 	while (a->n > n) {
-		const struct adopt_queue *q = &a->queues[--a->n];
+		struct adopt_queue *q = a->queues[--a->n];
 
-		if (rte_eth_dev_is_valid_port(q->port))
-			(void)rte_eth_remove_rx_callback(q->port, q->queue, q->callback);
+		__atomic_store_n(&q->adopt, NULL, __ATOMIC_RELEASE);
+		rx_hook_drop(&q->hook, is_polled);
 	}
 }
 
@@ -96,14 +104,14 @@ adopt_port(struct adopt *a, uint16_t port)
 	for (uint16_t queue = 0; rc == 0 && queue < info.nb_rx_queues; queue++)
 		rc = adopt_queue(a, port, queue);
 	if (rc != 0)
-		drop_queues(a, had);
+		drop_queues(a, had, true);
 	return rc;
 }
 
 void
 adopt_fini(struct adopt *a)
 {
-	drop_queues(a, 0);
+	drop_queues(a, 0, false);
 	free(a->queues);
 	a->queues = NULL;
 }

@@ -22,10 +22,11 @@
 #include <rte_ethdev.h>
 
 #include "park_priv.h"
+#include "rx_hook_priv.h"
 
 struct adopt_queue {
-	uint16_t port, queue;
-	const struct rte_eth_rxtx_callback *callback;
+	struct rx_hook hook;
+	struct adopt *adopt; /* __atomic: NULL: it is gone */
 };
 
 struct adopt {
@@ -34,7 +35,7 @@ struct adopt {
 	bool strangers;            /* __atomic: a thread without lcore id polls */
 	bool polls[RTE_MAX_LCORE]; /* __atomic; each is set by its core alone */
 	unsigned int n;
-	struct adopt_queue *queues;
+	struct adopt_queue **queues;
 };
 
 /* Put a callback on all receive queues. -ENODEV: no such port; -ENOMEM. */

@@ -28,33 +28,21 @@ wherry_rxlog_create(enum wherry_rxlog_role role, struct wherry_rxlog **ret_log)
 	return 0;
 }
 
-/*
- * DPDK keeps the callbacks of a port that was closed and calls them again when the port's
- * number is given to another: such a queue is left behind, for good, and notes nothing.
- */
-static struct rxlog_queue *left_behind; /* __atomic */
-
+/* A closed port's may be left behind, see rx_hook_priv.h: it notes nothing any more. */
 static void
-queue_free(struct rxlog_queue *q)
+queue_drop(struct rxlog_queue *q, bool is_polled)
 {
-	if (rte_eth_dev_is_valid_port(q->port) &&
-		rte_eth_remove_rx_callback(q->port, q->queue, q->callback) == 0) {
-		free(q);
-		return;
-	}
-	q->log = NULL;
-	q->left = __atomic_load_n(&left_behind, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(
-		&left_behind, &q->left, q, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
+	__atomic_store_n(&q->log, NULL, __ATOMIC_RELEASE);
+	rx_hook_drop(&q->hook, is_polled);
 }
 
 /* The last queues, down to the first n. */
 static void
-drop_queues_locked(struct wherry_rxlog *log, unsigned int n) WHERRY_REQUIRES(&log->lock)
+drop_queues_locked(struct wherry_rxlog *log, unsigned int n, bool is_polled)
+	WHERRY_REQUIRES(&log->lock)
 {
 	while (log->n_queues > n)
-		queue_free(log->queues[--log->n_queues]);
+		queue_drop(log->queues[--log->n_queues], is_polled);
 }
 
 void
@@ -63,7 +51,7 @@ wherry_rxlog_destroy(struct wherry_rxlog *log)
 	if (log == NULL)
 		return;
 	wherry_mutex_lock(&log->lock);
-	drop_queues_locked(log, 0);
+	drop_queues_locked(log, 0, false);
 	wherry_mutex_unlock(&log->lock);
 	free(log->queues);
 	rxlog_fields_free(log);
@@ -97,15 +85,11 @@ add_queue_locked(struct wherry_rxlog *log, uint16_t port, uint16_t queue,
 	if (wherry_fault("rxlog.queue") || posix_memalign((void **)&q, 64, sizeof(*q)) != 0)
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
+	q->hook = (struct rx_hook){ .port = port, .queue = queue, .is_first = true };
 	q->log = log;
-	q->port = port;
-	q->queue = queue;
 	q->size = completions_in(port, queue, info);
 	q->from = log->role == WHERRY_RXLOG_CHECK ? q->size : 0;
-	q->callback = wherry_fault("rxlog.callback")
-		? NULL
-		: rte_eth_add_first_rx_callback(port, queue, rxlog_burst, q);
-	if (q->callback == NULL) {
+	if (wherry_fault("rxlog.callback") || !rx_hook_add(&q->hook, rxlog_burst)) {
 		free(q);
 		return -ENOMEM;
 	}
@@ -123,12 +107,12 @@ add_port_locked(struct wherry_rxlog *log, uint16_t port) WHERRY_REQUIRES(&log->l
 	if (rte_eth_dev_info_get(port, &info) != 0)
 		return -ENODEV;
 	for (unsigned int i = 0; i < had; i++)
-		if (log->queues[i]->port == port)
+		if (log->queues[i]->hook.port == port)
 			return -EEXIST;
 	for (uint16_t queue = 0; queue < info.nb_rx_queues; queue++) {
 		rc = add_queue_locked(log, port, queue, &info);
 		if (rc != 0) {
-			drop_queues_locked(log, had);
+			drop_queues_locked(log, had, true);
 			return rc;
 		}
 	}
@@ -179,7 +163,8 @@ unmark_pools_locked(struct wherry_rxlog *log, struct wherry_bitmap *other)
 	for (unsigned int i = 0; i < log->n_queues; i++) {
 		const struct rxlog_queue *q = log->queues[i];
 
-		if (rte_eth_rx_queue_info_get(q->port, q->queue, &rxq) == 0 && rxq.mp != NULL)
+		if (rte_eth_rx_queue_info_get(q->hook.port, q->hook.queue, &rxq) == 0 &&
+			rxq.mp != NULL)
 			(void)rte_mempool_mem_iter(rxq.mp, unmark_chunk, other);
 	}
 }

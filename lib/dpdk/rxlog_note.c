@@ -53,14 +53,15 @@ note_segment(
 }
 
 static void
-note_frame(struct rxlog_queue *q, const struct rxlog_table *table, const struct rte_mbuf *m)
+note_frame(const struct wherry_rxlog *log, struct rxlog_queue *q, const struct rxlog_table *table,
+	const struct rte_mbuf *m)
 {
 	uint64_t from = __atomic_load_n(&q->from, __ATOMIC_ACQUIRE); /* pairs with begin_lap() */
 	uint64_t seen = q->seen;
 
 	for (; m != NULL; m = m->next)
 		if (seen++ >= from)
-			note_segment(q->log, table, m);
+			note_segment(log, table, m);
 	__atomic_store_n(&q->seen, seen, __ATOMIC_RELAXED);
 }
 
@@ -69,17 +70,18 @@ rxlog_burst(
 	uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, uint16_t max, void *arg)
 {
 	struct rxlog_queue *q = arg;
+	struct wherry_rxlog *log = __atomic_load_n(&q->log, __ATOMIC_ACQUIRE);
 	const struct rxlog_table *table;
 
 	(void)port;
 	(void)queue;
 	(void)max;
-	if (n == 0 || q->log == NULL)
+	if (n == 0 || log == NULL)
 		return n;
 	__atomic_fetch_add(&q->inside, 1, __ATOMIC_SEQ_CST); /* before the table is loaded */
-	table = __atomic_load_n(&q->log->table, __ATOMIC_SEQ_CST);
+	table = __atomic_load_n(&log->table, __ATOMIC_SEQ_CST);
 	for (uint16_t i = 0; i < n; i++)
-		note_frame(q, table, pkts[i]);
+		note_frame(log, q, table, pkts[i]);
 	__atomic_fetch_add(&q->inside, 1, __ATOMIC_RELEASE); /* pairs with settle() */
 	return n;
 }

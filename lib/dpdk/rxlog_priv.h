@@ -28,6 +28,7 @@
 #include <rte_ethdev.h>
 
 #include "base_priv.h"
+#include "rx_hook_priv.h"
 #include "wherry_dpdk.h"
 
 #define RXLOG_PAGE UINT64_C(4096)
@@ -49,14 +50,12 @@ struct rxlog_table {
 };
 
 struct rxlog_queue {
-	struct wherry_rxlog *log; /* NULL: its log is gone */
-	const struct rte_eth_rxtx_callback *callback;
-	uint16_t port, queue;
+	struct rx_hook hook;
+	struct wherry_rxlog *log; /* __atomic: NULL: its log is gone */
 	uint32_t size;            /* completions that may be older than a lap */
 	uint64_t inside;          /* __atomic: odd while a burst is being noted; the core's */
 	uint64_t seen;            /* __atomic: completed descriptors; the core's */
 	uint64_t from;            /* __atomic: CHECK: completions up to this one are not noted */
-	struct rxlog_queue *left; /* behind before this one */
 } __attribute__((aligned(64)));
 
 struct wherry_rxlog {

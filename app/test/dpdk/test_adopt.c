@@ -169,3 +169,26 @@ TEST(adopt_port_polled_by_a_stranger_is_not_quiesced)
 	drop(&b);
 	drop(&a);
 }
+
+/* The number of a closed port goes to the next one, with the callbacks that were left there. */
+TEST(adopt_of_a_closed_port_is_no_burden_for_the_next)
+{
+	struct wherry_app_opts opts = { .name = "adopt-e", .control = "/tmp/wherry-test-adopt-e" };
+	struct rte_mbuf *m[8];
+	struct wherry_app *app;
+	uint16_t id, n;
+
+	eal_need();
+	id = eal_port("net_null_adopt_e", "", 1, eal_mempool());
+	CHECK_EQ(wherry_app_create(&opts, &app), 0);
+	CHECK_EQ(wherry_app_adopt_port(app, id), 0);
+	CHECK_EQ(rte_eth_dev_start(id), 0);
+	eal_port_close("net_null_adopt_e");
+	wherry_app_destroy(app);
+	CHECK_EQ(eal_port("net_null_adopt_f", "", 1, eal_mempool()), id);
+	CHECK_EQ(rte_eth_dev_start(id), 0);
+	n = rte_eth_rx_burst(id, 0, m, 8);
+	CHECK_EQ(n, 8);
+	rte_pktmbuf_free_bulk(m, n);
+	eal_port_close("net_null_adopt_f");
+}
