@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# TAP of test scripts, to be sourced: plan_begin; result and skip, a line per test; plan_end.
+# TAP of test scripts, to be sourced: plan_begin; result and skip, a line per test; plan_end; and how
+# they leave nothing behind.
 #
 # What a failed test is to be judged by is shown behind its line, $tap_lines lines per file.
 
@@ -32,6 +33,14 @@ plan_end() {
 	echo "1..$((passed + failed + skipped))"
 	echo "# $passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ]
+}
+
+# What EALs of such a file prefix have left behind; they have ended.
+forget_eals() { # forget_eals PATTERN
+	local folder=${XDG_RUNTIME_DIR:-/tmp}
+	[ "$(id -u)" -ne 0 ] || folder=/run
+	# shellcheck disable=SC2086 # it is a pattern
+	rm -rf "${RUNTIME_DIRECTORY:-$folder}/dpdk/"${1:?}
 }
 
 # Ends what the script started in the background, and only that.

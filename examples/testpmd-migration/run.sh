@@ -16,6 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 wherry=$build/app/wherry/wherry
 plugin=$build/examples/testpmd-migration/libwherry_testpmd.so
 uri=unix:$work/b.uri
+name_a=a-$$ name_b=b-$$
 pids=()
 
 die() {
@@ -30,6 +31,9 @@ cleanup() {
 	# a source that was released keeps its cores parked, so it cannot end by itself
 	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done
 	wait
+	# killed, it leaves what EAL and the agent had made; the names are this script's own
+	rm -rf "/run/dpdk/$name_a" "/run/dpdk/$name_b"
+	rm -f "/run/wherry/$name_a.sock" "/run/wherry/$name_b.sock"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
@@ -78,7 +82,6 @@ for line in sys.stdin:
 }
 
 mkfifo "$work/a.in" "$work/b.in"
-name_a=a-$$ name_b=b-$$
 testpmd "$name_a" "$nic_a" 0x100000000 '' <"$work/a.in" >"$work/a.log" 2>&1 &
 pids+=($!) a=$!
 exec 7>"$work/a.in"

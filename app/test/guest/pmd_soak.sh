@@ -16,7 +16,7 @@ here=$(dirname "$0")
 . "$here/../tap.sh"
 . "$here/pmds.sh"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'forget_eals "soak-$$"; rm -rf "$work"' EXIT
 run_by=("$build/app/wherry/wherry" exec --quiet --)
 seconds=20
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# By hand: devtools/vm/run vtd-ad --nic igb+e1000e+e1000e --timeout 900 -- \
-#     app/test/guest/testpmd_migration.sh build
+# Machines: vtd-ad
+# Options: --nic igb+e1000e+e1000e
 # Usage: testpmd_migration.sh BUILD: examples/testpmd-migration between two real PMDs' NICs
 #
 # Three NICs on one hub: the first sends and counts (the kernel's driver), the second is the
@@ -38,7 +38,7 @@ migrates() {
 	ip link set "$interface" promisc on up
 	"$here/traffic.py" "$interface" ff:ff:ff:ff:ff:ff 100000 >"$work/traffic.out" 2>"$work/traffic.log" &
 	sender=$!
-	WHERRY_SETTLE=10 WHERRY_AFTER=10 WHERRY_DOWNTIME=20000 WHERRY_MEM=40 WHERRY_MBUFS=1600 timeout 800 "$here/run.sh" "$build" \
+	WHERRY_SETTLE=10 WHERRY_AFTER=10 WHERRY_DOWNTIME=20000 WHERRY_MEM=40 WHERRY_MBUFS=1600 timeout 500 "$here/run.sh" "$build" \
 		"${nics[1]}" "${nics[2]}" "$work" >"$work/out" 2>&1
 	local status=$?
 	kill "$sender"

@@ -16,6 +16,7 @@ on_way=256 # at most, in rings and on the wire when the counters are read
 
 cleanup() {
 	end_jobs
+	forget_eals "$name-*"
 	rm -rf "$work"
 }
 trap cleanup EXIT

@@ -12,6 +12,7 @@ build=$1
 work=$(mktemp -d)
 cleanup() {
 	end_jobs
+	forget_eals "g-$$"
 	rm -rf "$work"
 }
 trap cleanup EXIT
