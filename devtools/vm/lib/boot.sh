@@ -72,12 +72,12 @@ add_share() { # add_share TAG PATH OPTIONS
 
 # The kernel, the root file system, and the consoles: the command's is hvc0, the kernel's a file.
 boot_from() { # boot_from IMAGE ROOT FOLDER
-	local words="console=ttyS0 tsc=reliable no_timer_check init=$here/guest-init" last=
+	local last='' orders="console=ttyS0 tsc=reliable no_timer_check init=$here/guest-init"
 	if [ "$emulator" = aarch64 ]; then
-		words="console=ttyAMA0 init=/bin/busybox" last=" -- sh $here/guest-init"
+		orders="console=ttyAMA0 init=/bin/busybox" last=" -- sh $here/guest-init"
 	fi
 	args+=(-kernel "$1" -append "root=host rootfstype=9p ro quiet loglevel=4 panic=-1 oops=panic \
-rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro random.trust_cpu=on $words$append$last")
+rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro random.trust_cpu=on $orders$append$last")
 	add_share host "$2" ,readonly=on
 	add_share vm "$3" ""
 	args+=(-device "virtio-serial-pci,max_ports=2" -chardev "stdio,id=out,signal=off"
