@@ -8,7 +8,9 @@
  * Lock order: tracker.run_lock -> tracker.lock -> [domain locks of lib/iommu]
  *                                              -> watch.lock -> [CPU source's lock]
  *             watch.take_lock -> watch.lock
- *             tracker.wake_lock alone
+ *             tracker.wake_lock, pauses.lock: alone
+ *
+ * A harvest, a pause and a copy exclude each other before any of these (pause_priv.h).
  *
  * A harvest holds tracker.lock throughout and a watch's lock only to merge what one
  * source reported; so a sender's take, stats and forecast never wait for a harvest,
@@ -18,6 +20,7 @@
 #include <sys/queue.h>
 
 #include "cpu_priv.h"
+#include "pause_priv.h"
 #include "rate_priv.h"
 
 /* A domain that at least one watch is mapped in. All under the tracker's lock. */
@@ -48,6 +51,7 @@ struct wherry_tracker {
 	struct cpu_source *cpu; /* with why, set once at create */
 	struct reason why;
 	unsigned int period_ms;
+	struct pauses pauses;
 
 	struct wherry_mutex run_lock; /* one start or stop at a time */
 	bool has_thread;              /* under run_lock */
@@ -133,5 +137,7 @@ void logs_hear(struct wherry_watch *w, const struct wherry_bitmap *reported);
 int watch_start(struct wherry_watch *w);
 void watch_stop(struct wherry_watch *w);
 int watch_harvest(struct wherry_watch *w);
+/* Unmap the span; what the domain knows of it becomes pending. */
+int watch_unmap(struct wherry_watch *w, const struct watch_domain *wd);
 
 #endif /* DIRTY_PRIV_H */

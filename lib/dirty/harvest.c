@@ -137,6 +137,29 @@ watch_harvest(struct wherry_watch *w)
 	return rc_iommu != 0 ? rc_iommu : rc_cpu;
 }
 
+/* What cannot be told is dirty; before a start nobody asks. */
+int
+watch_unmap(struct wherry_watch *w, const struct watch_domain *wd)
+{
+	bool seen = wd->seen && wd->td->on;
+	struct tally tally = { 0 };
+	int rc = -EOPNOTSUPP;
+
+	if (!w->tr->started)
+		return wherry_domain_unmap(wd->td->dom, w->span);
+	if (seen)
+		rc = wherry_domain_unmap_dirty(wd->td->dom, w->span, WHERRY_UNMAP_EXACT, w->fresh);
+	if (rc == -EOPNOTSUPP)
+		rc = wherry_domain_unmap_dirty(wd->td->dom, w->span, WHERRY_UNMAP_ASSUME, w->fresh);
+	if (rc != 0)
+		return rc;
+	merge(w, &tally);
+	wherry_mutex_lock(&w->lock);
+	w->stats.iommu_pages += tally.pages;
+	wherry_mutex_unlock(&w->lock);
+	return 0;
+}
+
 int
 watch_start(struct wherry_watch *w)
 {

@@ -3,24 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dirty_priv.h"
 #include "thread_priv.h"
 
 #define LOG_PREFIX "dirty"
-
-static void
-init_wake(struct wherry_tracker *tr)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&tr->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	wherry_mutex_init(&tr->wake_lock);
-}
 
 int
 wherry_tracker_create(const struct wherry_tracker_opts *opts, struct wherry_tracker **ret_tr)
@@ -40,7 +27,9 @@ wherry_tracker_create(const struct wherry_tracker_opts *opts, struct wherry_trac
 	TAILQ_INIT(&tr->domains);
 	wherry_mutex_init(&tr->run_lock);
 	wherry_mutex_init(&tr->lock);
-	init_wake(tr);
+	cond_init(&tr->wake);
+	wherry_mutex_init(&tr->wake_lock);
+	pauses_init(&tr->pauses);
 	*ret_tr = tr;
 	return 0;
 }
@@ -54,6 +43,7 @@ wherry_tracker_destroy(struct wherry_tracker *tr)
 	while (!TAILQ_EMPTY(&tr->watches))
 		wherry_watch_destroy(TAILQ_FIRST(&tr->watches));
 	tr->cpu->ops->close(tr->cpu);
+	pauses_fini(&tr->pauses);
 	wherry_mutex_fini(&tr->wake_lock);
 	pthread_cond_destroy(&tr->wake);
 	wherry_mutex_fini(&tr->lock);
@@ -111,22 +101,11 @@ stop_locked(struct wherry_tracker *tr) WHERRY_REQUIRES(&tr->lock)
 	domains_stop(tr);
 }
 
-static struct timespec
-later(unsigned int ms)
-{
-	uint64_t ns = now_ns() + (uint64_t)ms * 1000000u;
-
-	return (struct timespec){
-		.tv_sec = (time_t)(ns / 1000000000u),
-		.tv_nsec = (long)(ns % 1000000000u),
-	};
-}
-
 /* False: it is time to end. */
 static bool
 wait_period(struct wherry_tracker *tr)
 {
-	struct timespec until = later(tr->period_ms);
+	struct timespec until = deadline_in(tr->period_ms);
 	bool quit;
 
 	wherry_mutex_lock(&tr->wake_lock);
@@ -238,11 +217,14 @@ harvest_locked(struct wherry_tracker *tr) WHERRY_REQUIRES(&tr->lock)
 int
 wherry_tracker_harvest(struct wherry_tracker *tr)
 {
-	int rc;
+	int rc = pauses_harvest_begin(&tr->pauses);
 
+	if (rc != 0)
+		return rc;
 	wherry_mutex_lock(&tr->lock);
 	rc = harvest_locked(tr);
 	wherry_mutex_unlock(&tr->lock);
+	pauses_harvest_end(&tr->pauses);
 	return rc;
 }
 

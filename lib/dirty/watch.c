@@ -216,6 +216,42 @@ wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom)
 	return rc;
 }
 
+static int
+remove_domain_locked(struct wherry_tracker *tr, struct wherry_watch *w,
+	const struct wherry_domain *dom) WHERRY_REQUIRES(&tr->lock)
+{
+	struct watch_domain *wd;
+	int rc;
+
+	TAILQ_FOREACH(wd, &w->domains, next)
+		if (wd->td->dom == dom)
+			break;
+	if (wd == NULL)
+		return -ENOENT;
+	rc = watch_unmap(w, wd);
+	if (rc != 0)
+		return rc;
+	TAILQ_REMOVE(&w->domains, wd, next);
+	domain_unuse(tr, wd);
+	return 0;
+}
+
+int
+wherry_watch_remove_domain(
+	struct wherry_watch *w, struct wherry_domain *dom, unsigned int timeout_ms)
+{
+	struct wherry_tracker *tr = w->tr;
+	int rc = wherry_tracker_pause(tr, w->span, timeout_ms);
+
+	if (rc != 0)
+		return rc;
+	wherry_mutex_lock(&tr->lock);
+	rc = remove_domain_locked(tr, w, dom);
+	wherry_mutex_unlock(&tr->lock);
+	wherry_tracker_resume(tr, w->span);
+	return rc;
+}
+
 int
 wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *log)
 {

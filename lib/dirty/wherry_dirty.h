@@ -96,6 +96,19 @@ uint64_t wherry_watch_page(const struct wherry_watch *w);
  * @retval -ENOMEM no memory
  */
 int wherry_watch_add_domain(struct wherry_watch *w, struct wherry_domain *dom) WHERRY_MUST_CHECK;
+/**
+ * Devices reach the region through @p dom no longer: senders are paused, its mappings are
+ * taken away by WHERRY_UNMAP_EXACT, what devices wrote is pending, and the domain is not
+ * asked any more; the watch goes on with its other sources. A domain that cannot do it exactly
+ * makes all pages pending.
+ *
+ * @retval -ENOENT the domain was not added, the region is not mapped in it, or a mapping
+ *         goes beyond it
+ * @retval -EBUSY, -ETIMEDOUT as wherry_tracker_pause()
+ * @retval -ENOMEM no memory
+ */
+int wherry_watch_remove_domain(struct wherry_watch *w, struct wherry_domain *dom,
+	unsigned int timeout_ms) WHERRY_MUST_CHECK;
 /** Somebody else who knows what devices wrote: a device's own log, a driver's descriptors. */
 struct wherry_write_log {
 	const char *name; /**< for people */
@@ -158,18 +171,48 @@ int wherry_tracker_start(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
 void wherry_tracker_stop(struct wherry_tracker *tr);
 /**
  * Ask every source of every watch now. If one fails the others are asked all the same,
- * and the first error is returned. -EINVAL: not started.
+ * and the first error is returned. Waits while a span is paused, up to five seconds.
+ *
+ * @retval -EINVAL not started
+ * @retval -ETIMEDOUT a span stays paused; nobody was asked
  */
 int wherry_tracker_harvest(struct wherry_tracker *tr) WHERRY_MUST_CHECK;
 
 /**
+ * From return to wherry_tracker_resume() nobody copies bytes of @p span or scans it: harvests
+ * and copies under way are waited for, those that come later wait. For who needs memory
+ * left alone, as an exact unmap by content does (doc/unmap_dirty). Other spans may be paused at
+ * the same time; copies of other memory go on. Who pauses neither harvests nor copies, nor
+ * holds what a sender may wait for.
+ *
+ * @retval -EINVAL the span is empty or leaves the 64-bit space
+ * @retval -EBUSY part of it is paused by somebody else, or 64 spans are
+ * @retval -ETIMEDOUT a harvest or a copy has not ended within @p timeout_ms: it is not paused
+ */
+int wherry_tracker_pause(struct wherry_tracker *tr, struct wherry_span span,
+	unsigned int timeout_ms) WHERRY_MUST_CHECK;
+/** Go on. @p span is one that was paused; any other does nothing. Any thread. */
+void wherry_tracker_resume(struct wherry_tracker *tr, struct wherry_span span);
+
+/**
  * Move pending pages into @p into, which covers the watch with 4 KiB pages. Pages the
  * filter calls worthless stay pending, unless @p final: then they are dropped. A
- * page may be copied after this call has returned. -EINVAL: not started, or @p into
- * does not cover the watch.
+ * page may be copied after this call has returned, see wherry_watch_copy_begin().
+ * -EINVAL: not started, or @p into does not cover the watch.
  */
 int wherry_watch_take(struct wherry_watch *w, bool final, struct wherry_bitmap *into)
 	WHERRY_MUST_CHECK;
+/**
+ * Around the copying of taken pages, and of nothing that may block: waits while part of
+ * @p span is paused, and a pause waits for the end. Each begin that succeeds has its end, with
+ * the same span.
+ *
+ * @retval -EINVAL the span is not in the watch
+ * @retval -ETIMEDOUT it stays paused for five seconds: nothing may be copied
+ */
+int wherry_watch_copy_begin(struct wherry_watch *w, struct wherry_span span) WHERRY_MUST_CHECK;
+/** The copy is made. */
+void wherry_watch_copy_end(struct wherry_watch *w, struct wherry_span span);
 /** Make pages pending again, as when sending them failed. */
 void wherry_watch_give_back(struct wherry_watch *w, const struct wherry_bitmap *pages);
 /**

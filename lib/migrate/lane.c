@@ -195,26 +195,23 @@ append(struct mig_gathered *g, uint64_t page)
 	g->pages++;
 }
 
-static int
+static void
 add_zero(struct mig_lane *lane, uint64_t page)
 {
 	const uint64_t *hash = lane->digest.zero;
 
 	if (mig_known_has(lane->known, lane->number, page, hash)) {
 		count(&lane->counts.same_pages, 1);
-		return 0;
+		return;
 	}
 	mig_digest_count(&lane->digest, lane->number, page, hash);
 	mig_known_set(lane->known, lane->number, page, hash);
 	count(&lane->counts.zero_pages, 1);
 	append(&lane->zeros, page);
-	if (lane->zeros.n < MIG_BATCH_PAGES && lane->zeros.pages < ZEROS_AT_ONCE)
-		return 0;
-	return send_zeros(lane);
 }
 
 /* Into the batch, unless the destination has these bytes. */
-static int
+static void
 add_content(struct mig_lane *lane, uint64_t page, const uint8_t *from)
 {
 	uint8_t *to = lane->raw->body + lane->content.pages * PAGE;
@@ -225,12 +222,75 @@ add_content(struct mig_lane *lane, uint64_t page, const uint8_t *from)
 	tell_tracker(lane->region, page, to);
 	if (mig_known_has(lane->known, lane->number, page, hash)) {
 		count(&lane->counts.same_pages, 1);
-		return 0;
+		return;
 	}
 	mig_digest_count(&lane->batch, lane->number, page, hash);
 	mig_known_set(lane->known, lane->number, page, hash);
 	append(&lane->content, page);
-	return lane->content.pages < MIG_BATCH_PAGES ? 0 : pass_on(lane);
+}
+
+/* Nothing here may block: who pauses these pages waits for it. */
+static int
+gather(struct mig_lane *lane, struct wherry_run run)
+{
+	struct wherry_span span = { .iova = lane->region->span.iova + run.first * PAGE,
+		.len = run.count * PAGE };
+	int rc = wherry_watch_copy_begin(lane->region->watch, span);
+
+	if (rc != 0)
+		return mig_fail(&lane->reason, rc,
+			"memory that is to be sent stays paused: who paused it has to resume it");
+	for (uint64_t page = run.first; page < run.first + run.count; page++) {
+		const uint8_t *from = page_at(lane->region, page);
+
+		if (!mig_page_is_zero(from)) {
+			add_content(lane, page, from);
+		} else {
+			tell_tracker(lane->region, page, zero_page);
+			add_zero(lane, page);
+		}
+	}
+	wherry_watch_copy_end(lane->region->watch, span);
+	return 0;
+}
+
+/* How many pages fit, whatever is in them; at least one after pass_on_full(). */
+static uint64_t
+room(const struct mig_lane *lane)
+{
+	uint64_t content = MIG_BATCH_PAGES - lane->content.pages;
+	uint64_t zeros = MIG_BATCH_PAGES - lane->zeros.n;
+
+	return content < zeros ? content : zeros;
+}
+
+static int
+pass_on_full(struct mig_lane *lane)
+{
+	int rc = 0;
+
+	if (lane->zeros.n == MIG_BATCH_PAGES || lane->zeros.pages >= ZEROS_AT_ONCE)
+		rc = send_zeros(lane);
+	if (rc == 0 && lane->content.pages == MIG_BATCH_PAGES)
+		rc = pass_on(lane);
+	return rc;
+}
+
+static int
+add_run(struct mig_lane *lane, struct wherry_run run)
+{
+	int rc = 0;
+
+	while (rc == 0 && run.count > 0) {
+		uint64_t n = run.count < room(lane) ? run.count : room(lane);
+
+		rc = gather(lane, (struct wherry_run){ .first = run.first, .count = n });
+		if (rc == 0)
+			rc = pass_on_full(lane);
+		run.first += n;
+		run.count -= n;
+	}
+	return rc;
 }
 
 int
@@ -245,16 +305,8 @@ mig_lane_add(
 		rc = mig_lane_flush(lane);
 	lane->number = i;
 	lane->region = region;
-	for (uint64_t page = run.first; rc == 0 && page < run.first + run.count; page++) {
-		const uint8_t *from = page_at(region, page);
-
-		if (!mig_page_is_zero(from)) {
-			rc = add_content(lane, page, from);
-		} else {
-			tell_tracker(region, page, zero_page);
-			rc = add_zero(lane, page);
-		}
-	}
+	if (rc == 0)
+		rc = add_run(lane, run);
 	count(&lane->counts.pages, run.count);
 	zeros = lane->counts.zero_pages - before.zero_pages;
 	same = lane->counts.same_pages - before.same_pages;
@@ -265,6 +317,14 @@ mig_lane_add(
 		count(&lane->busy_ns, mig_now() - begin);
 	}
 	return rc;
+}
+
+const char *
+mig_lane_reason(const struct mig_lane *lane)
+{
+	if (lane->reason.text[0] != '\0')
+		return lane->reason.text;
+	return lane->out != NULL ? lane->out->reason.text : mig_channel_reason(lane->ch);
 }
 
 int

@@ -66,6 +66,8 @@ struct mig_lane {
 	struct mig_gathered content, zeros;
 	struct mig_pack *pack; /* NULL: nothing is compressed */
 	struct mig_slab *raw, *packed;
+	struct mig_reason
+		reason; /* of what neither the connection nor out had to do with; or empty */
 };
 
 /* known is shared by all lanes. -ENOMEM. ch stays the caller's. */
@@ -73,9 +75,14 @@ int mig_lane_create(struct mig_channel *ch, const uint8_t *key, struct mig_known
 	bool compress, struct mig_lane **ret_lane);
 /* NULL is fine. */
 void mig_lane_destroy(struct mig_lane *lane);
-/* Pages of region number i, behind those of it that came before. Errors are the channel's. */
+/*
+ * Pages of region number i, behind those of it that came before. Waits while they are
+ * paused (wherry_watch_copy_begin()). Errors are the channel's, and -ETIMEDOUT: they stay paused.
+ */
 int mig_lane_add(
 	struct mig_lane *lane, uint32_t i, const struct mig_region *region, struct wherry_run run);
+/* Of the last call that failed. */
+const char *mig_lane_reason(const struct mig_lane *lane);
 /* Send what is gathered. */
 int mig_lane_flush(struct mig_lane *lane);
 /* Send runs of region number i as a record of type, which has no bytes. */

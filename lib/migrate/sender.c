@@ -141,8 +141,7 @@ lane_failed(struct mig_sender *s, const struct mig_lane *lane, int rc)
 {
 	wherry_mutex_lock(&s->lock);
 	if (s->rc == 0)
-		s->rc = mig_fail(&s->reason, rc, "%s",
-			lane->out != NULL ? lane->out->reason.text : mig_channel_reason(lane->ch));
+		s->rc = mig_fail(&s->reason, rc, "%s", mig_lane_reason(lane));
 	wherry_mutex_unlock(&s->lock);
 	mig_stop_raise(s->opts.stop);
 }

@@ -98,16 +98,22 @@ ground_close(struct ground *g)
 }
 
 void
-ground_map(struct ground *g)
+ground_map_in(struct ground *g, const char *spec)
 {
 	struct wherry_span span = g->span;
 
-	CHECK_EQ(wherry_domain_create("soft", &g->dom), 0);
+	CHECK_EQ(wherry_domain_create(spec, &g->dom), 0);
 	CHECK_EQ(
 		wherry_domain_map_file(g->dom, g->fd, 0, WHERRY_DMA_READ | WHERRY_DMA_WRITE, &span),
 		0);
 	CHECK_EQ(wherry_device_open("soft:ground", &g->dev), 0);
 	CHECK_EQ(wherry_device_attach(g->dev, g->dom, NULL), 0);
+}
+
+void
+ground_map(struct ground *g)
+{
+	ground_map_in(g, "soft");
 }
 
 void

@@ -38,7 +38,8 @@ struct ground {
 void ground_open(struct ground *g, const char *kind, uint64_t n_pages);
 void ground_close(struct ground *g);
 
-/* Map it for the device; the domain is not added to the watch. */
+/* Map it for the device, in a domain of that spec or "soft"; it is not added to the watch. */
+void ground_map_in(struct ground *g, const char *spec);
 void ground_map(struct ground *g);
 
 /* One byte, always a new value, written to a page of 4 KiB. */
