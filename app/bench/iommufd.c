@@ -20,7 +20,6 @@
 
 #include "bench.h"
 
-#define MEMORY (64 * MIB)
 #define IOVA GIB
 #define HARVEST_IOVA (16 * GIB)
 
@@ -36,6 +35,7 @@ struct beside {
 	struct wherry_device *dev;
 	struct wherry_bitmap *found;
 	char *memory;
+	size_t len; /* bytes of it */
 	uint64_t *bits;
 };
 
@@ -158,7 +158,7 @@ beside_teardown(void *ctx)
 		close(s->bare.device);
 	if (s->bare.fd >= 0)
 		close(s->bare.fd);
-	bench_memory_free(s->memory, MEMORY);
+	bench_memory_free(s->memory, s->len);
 	free(s->bits);
 	free(s);
 }
@@ -181,14 +181,14 @@ open_domain(struct beside *s, const char *name)
 static int
 get_memory(struct beside *s)
 {
-	struct wherry_span span = { HARVEST_IOVA, MEMORY };
+	struct wherry_span span = { HARVEST_IOVA, s->len };
 	int rc;
 
-	s->memory = bench_memory(MEMORY, 2 * MIB);
-	s->bits = calloc(MEMORY / PAGE / 64, sizeof(*s->bits));
+	s->memory = bench_memory(s->len, 2 * MIB);
+	s->bits = calloc(s->len / PAGE / 64, sizeof(*s->bits));
 	if (s->memory == NULL || s->bits == NULL)
 		return -ENOMEM;
-	memset(s->memory, 1, MEMORY);
+	memset(s->memory, 1, s->len);
 	rc = wherry_bitmap_create(span, PAGE, &s->found);
 	if (rc == 0)
 		rc = bare_map(&s->bare, s->memory, span);
@@ -199,7 +199,7 @@ get_memory(struct beside *s)
 }
 
 static int
-beside_setup(void **ret_ctx)
+setup_with(size_t len, void **ret_ctx)
 {
 	struct beside *s = calloc(1, sizeof(*s));
 	char ours[32], bare[32];
@@ -207,6 +207,7 @@ beside_setup(void **ret_ctx)
 
 	if (s == NULL)
 		return bench_cannot(-ENOMEM, "no memory");
+	s->len = len;
 	s->bare.fd = s->bare.device = -1;
 	if (!device_name(0, ours) || !device_name(1, bare)) {
 		free(s);
@@ -224,6 +225,20 @@ beside_setup(void **ret_ctx)
 	}
 	*ret_ctx = s;
 	return 0;
+}
+
+static int
+beside_setup(void **ret_ctx)
+{
+	return setup_with(64 * MIB, ret_ctx);
+}
+
+/* Minutes in an emulated machine. */
+static int
+beside_setup_long(void **ret_ctx)
+{
+	return bench_long ? setup_with(GIB, ret_ctx)
+			  : bench_cannot(-EOPNOTSUPP, "takes minutes: --long -n 1");
 }
 
 #define MOST_ROUNDS 500u
@@ -275,7 +290,7 @@ harvest(struct beside *s, int side, uint64_t len)
 
 /* Who is first changes from round to round, as the second finds caches warm. */
 static int
-rounds(struct beside *s, uint64_t len, unsigned int n)
+rounds(struct beside *s, const struct calls *what, uint64_t len, unsigned int n)
 {
 	struct wherry_span span = { IOVA, len };
 	int rc = 0;
@@ -284,9 +299,7 @@ rounds(struct beside *s, uint64_t len, unsigned int n)
 	for (unsigned int i = 0; i < 2 * n && rc == 0; i++) {
 		int side = (i / 2 + i) % 2 == 0 ? BARE : OURS;
 
-		rc = map_and_unmap(s, side, span);
-		if (rc == 0)
-			rc = harvest(s, side, len);
+		rc = what == costs.harvest ? harvest(s, side, len) : map_and_unmap(s, side, span);
 	}
 	return rc == 0 ? 0 : bench_cannot(rc, "a call failed: %s", strerror(-rc));
 }
@@ -316,10 +329,11 @@ record(struct bench_result *result, struct calls calls[SIDES])
 	bench_record(result, "wherry", "us", median_us(&calls[OURS]));
 }
 
-#define BESIDE(id, call, bytes, n, text)                                \
+/* A bench of one call and size; kind: of setup. */
+#define BESIDE(id, call, bytes, n, kind, text)                          \
 	static int id##_run(void *ctx, struct bench_result *result)     \
 	{                                                               \
-		int rc = rounds(ctx, bytes, n);                         \
+		int rc = rounds(ctx, costs.call, bytes, n);             \
                                                                         \
 		if (rc == 0)                                            \
 			record(result, costs.call);                     \
@@ -327,14 +341,20 @@ record(struct bench_result *result, struct calls calls[SIDES])
 	}                                                               \
 	static struct bench id = { .name = #id,                         \
 		.what = text " through iommufd, beside the bare ioctl", \
-		.setup = beside_setup,                                  \
+		.setup = kind,                                          \
 		.run = id##_run,                                        \
 		.teardown = beside_teardown };                          \
 	BENCH(id)
 
-BESIDE(iommufd_map_4K, map, PAGE, 500, "mapping 4 KiB")
-BESIDE(iommufd_map_2M, map, 2 * MIB, 25, "mapping 2 MiB in entries of 4 KiB")
-BESIDE(iommufd_unmap_4K, unmap, PAGE, 500, "unmapping 4 KiB")
-BESIDE(iommufd_unmap_2M, unmap, 2 * MIB, 25, "unmapping 2 MiB in entries of 4 KiB")
-BESIDE(iommufd_harvest_256K, harvest, 64 * PAGE, 500, "harvesting 64 clean pages")
-BESIDE(iommufd_harvest_64M, harvest, MEMORY, 9, "harvesting 64 MiB of clean pages")
+BESIDE(iommufd_map_4K, map, PAGE, 500, beside_setup, "mapping 4 KiB")
+BESIDE(iommufd_map_2M, map, 2 * MIB, 25, beside_setup, "mapping 2 MiB in entries of 4 KiB")
+BESIDE(iommufd_map_64M, map, 64 * MIB, 5, beside_setup, "mapping 64 MiB in entries of 4 KiB")
+BESIDE(iommufd_map_1G, map, GIB, 3, beside_setup_long, "mapping 1 GiB in entries of 4 KiB")
+BESIDE(iommufd_unmap_4K, unmap, PAGE, 500, beside_setup, "unmapping 4 KiB")
+BESIDE(iommufd_unmap_2M, unmap, 2 * MIB, 25, beside_setup, "unmapping 2 MiB in entries of 4 KiB")
+BESIDE(iommufd_unmap_64M, unmap, 64 * MIB, 5, beside_setup, "unmapping 64 MiB in entries of 4 KiB")
+BESIDE(iommufd_unmap_1G, unmap, GIB, 3, beside_setup_long, "unmapping 1 GiB in entries of 4 KiB")
+BESIDE(iommufd_harvest_256K, harvest, 64 * PAGE, 500, beside_setup, "harvesting 64 clean pages")
+BESIDE(iommufd_harvest_2M, harvest, 2 * MIB, 200, beside_setup, "harvesting 2 MiB of clean pages")
+BESIDE(iommufd_harvest_64M, harvest, 64 * MIB, 25, beside_setup, "harvesting 64 MiB of clean pages")
+BESIDE(iommufd_harvest_1G, harvest, GIB, 9, beside_setup_long, "harvesting 1 GiB of clean pages")
