@@ -237,8 +237,8 @@ gather(struct mig_lane *lane, struct wherry_run run)
 		.len = run.count * PAGE };
 	int rc = wherry_watch_copy_begin(lane->region->watch, span);
 
-	if (rc != 0)
-		return mig_fail(&lane->reason, rc,
+	if (rc != 0) /* nothing that another connection would mend */
+		return mig_fail(&lane->reason, -EBUSY,
 			"memory that is to be sent stays paused: who paused it has to resume it");
 	for (uint64_t page = run.first; page < run.first + run.count; page++) {
 		const uint8_t *from = page_at(lane->region, page);
@@ -303,6 +303,7 @@ mig_lane_add(
 
 	if (lane->region != region)
 		rc = mig_lane_flush(lane);
+	lane->reason.text[0] = '\0'; /* a lane may outlive a failure */
 	lane->number = i;
 	lane->region = region;
 	if (rc == 0)

@@ -77,7 +77,7 @@ int mig_lane_create(struct mig_channel *ch, const uint8_t *key, struct mig_known
 void mig_lane_destroy(struct mig_lane *lane);
 /*
  * Pages of region number i, behind those of it that came before. Waits while they are
- * paused (wherry_watch_copy_begin()). Errors are the channel's, and -ETIMEDOUT: they stay paused.
+ * paused (wherry_watch_copy_begin()). Errors are the channel's, and -EBUSY: they stay paused.
  */
 int mig_lane_add(
 	struct mig_lane *lane, uint32_t i, const struct mig_region *region, struct wherry_run run);
