@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pair.h"
@@ -417,6 +418,50 @@ TEST(migrate_control_lets_clients_go_that_do_not_read)
 		sent++;
 	CHECK(sent < 200000);
 	hang_up(c);
+	check_alive(pair->control);
+	pair_destroy(pair);
+}
+
+/* In a child, as another user: what it is told. */
+static int
+dial_as_nobody(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	char told[256] = "";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.107s", path);
+	if (setgid(65534) != 0 || setuid(65534) != 0 ||
+		connect(fd, (struct sockaddr *)&un, sizeof(un)) != 0)
+		return 1;
+	if (send(fd, "{\"cmd\":\"status\"}\n", 17, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+		return 2;
+	if (recv(fd, told, sizeof(told) - 1, 0) <= 0)
+		return 3;
+	return strstr(told, "EACCES") != NULL && strstr(told, "version") == NULL ? 0 : 4;
+}
+
+/* Whatever the socket's mode has become. */
+TEST(migrate_control_socket_refuses_other_users)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair;
+	struct wherry_status st;
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		SKIP("not root, so nobody else to be: sudo");
+	pair = pair_create(&opts);
+	CHECK_EQ(chmod(pair->control, 0666), 0);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(dial_as_nobody(pair->control));
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(WEXITSTATUS(status), 0);
+	wherry_agent_get_status(pair->agent, &st);
+	CHECK_EQ(st.refused_clients, 1);
 	check_alive(pair->control);
 	pair_destroy(pair);
 }

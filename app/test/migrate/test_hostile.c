@@ -5,6 +5,7 @@
 
 #include "channel_priv.h"
 #include "hello_priv.h"
+#include "keys.h"
 #include "pair.h"
 #include "recover_priv.h"
 #include "socket_priv.h"
@@ -16,6 +17,7 @@ struct hostile {
 	struct pair *pair;
 	struct mig_channel *ch;
 	unsigned int channels; /* announced */
+	struct mig_tls *tls;   /* what the next connection is made with; NULL: plain */
 	uint8_t rec[WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX];
 };
 
@@ -75,28 +77,41 @@ connect_to(struct hostile *h)
 {
 	struct mig_channel *ch = NULL;
 	struct mig_reason reason;
+	struct mig_conn conn;
 	struct mig_uri uri;
 	const char *why;
 
 	CHECK_EQ(mig_uri_parse(h->pair->dest_uri, &uri, &why), 0);
-	CHECK_EQ(mig_channel_create(mig_connect(&uri, -1, 1000, &reason), -1, &ch), 0);
+	CHECK_EQ(mig_conn_dial(&uri, h->tls, -1, 5000, &conn, &reason), 0);
+	CHECK_EQ(mig_channel_create_on(&conn, -1, &ch), 0);
 	return ch;
 }
 
 static struct hostile *
-begin_with(bool keyless, unsigned int channels, uint64_t pages)
+begin_over(const struct wherry_tls *tls, bool keyless, unsigned int channels, uint64_t pages)
 {
 	struct pair_opts opts = { .len = pages * PAIR_PAGE };
 	struct hostile *h = calloc(1, sizeof(*h));
 
 	CHECK(h != NULL);
 	h->channels = channels;
+	if (tls != NULL) {
+		opts.tcp = true;
+		opts.dest_tls = *tls;
+		CHECK_EQ(mig_tls_create(tls, &h->tls), 0);
+	}
 	h->pair = pair_create(&opts);
 	h->ch = connect_to(h);
 	send_hello(h, keyless);
 	if (!keyless)
 		CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_HELLO, NULL), 0);
 	return h;
+}
+
+static struct hostile *
+begin_with(bool keyless, unsigned int channels, uint64_t pages)
+{
+	return begin_over(NULL, keyless, channels, pages);
 }
 
 static struct hostile *
@@ -288,6 +303,35 @@ TEST(migrate_destination_lets_nobody_join_without_the_word)
 	check_given_up(h, "(commit)");
 	for (int i = 0; i < 2; i++)
 		mig_channel_destroy(good[i]);
+}
+
+/* It knows the word, and its certificate is of the same authority: that is not enough. */
+TEST(migrate_destination_lets_nobody_join_who_is_not_the_first_peer)
+{
+	struct keys *keys = keys_make();
+	struct wherry_tls first, second;
+	struct mig_channel *bad, *good;
+	struct mig_tls *tls;
+	struct hostile *h;
+
+	keys_sign(keys, "first", NULL);
+	keys_sign(keys, "second", NULL);
+	first = keys_of(keys, "first");
+	second = keys_of(keys, "second");
+	h = begin_over(&first, false, 2, PAGES);
+	tls = h->tls;
+	CHECK_EQ(mig_tls_create(&second, &h->tls), 0);
+	bad = join(h, 's', 1);
+	CHECK_EQ(mig_channel_expect(bad, WHERRY_REC_GOT, NULL), -ECONNRESET);
+	mig_channel_destroy(bad);
+	mig_tls_destroy(h->tls);
+	h->tls = tls;
+	good = join(h, 's', 1);
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	mig_channel_destroy(good);
+	mig_tls_destroy(tls);
+	keys_drop(keys);
 }
 
 TEST(migrate_destination_refuses_what_has_no_place_on_a_further_channel)
