@@ -48,11 +48,15 @@ show_progress(const json_t *p)
 static void
 show_round(const json_t *r)
 {
-	char bytes[32], rate[32], ahead[48] = "application stopped";
+	char bytes[32], rate[32], ahead[96] = "application stopped";
+	unsigned long long throttle = get_count(r, "throttle_percent");
 
 	if (!json_is_true(json_object_get(r, "final")))
 		snprintf(ahead, sizeof(ahead), "blackout forecast %.1f ms",
 			get_real(r, "forecast_ms"));
+	if (throttle != 0)
+		snprintf(ahead + strlen(ahead), sizeof(ahead) - strlen(ahead),
+			"; intake throttled by %llu %%", throttle);
 	printf("%sround %-3llu dirty: %llu by devices, %llu by the CPU; sent %llu pages (%llu zero), %s in %.1f ms, %s/s; %s\n",
 		isatty(STDOUT_FILENO) ? "\r\033[K" : "", (unsigned long long)get_count(r, "n"),
 		(unsigned long long)get_count(r, "iommu_dirty_pages"),

@@ -14,8 +14,9 @@ static const char *const tls_fields[TLS_FILES] = { "tls_cert", "tls_key", "tls_c
 struct options {
 	struct target target;
 	const char *uri;
-	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels, pause_limit_ms;
-	bool verify, compress, release, insecure;
+	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels, pause_limit_ms,
+		total_timeout_ms;
+	bool verify, compress, release, insecure, auto_converge;
 	char *tls[TLS_FILES];
 	const char *tls_peer;
 	FILE *log; /* events as JSON lines, beside what is shown */
@@ -39,6 +40,8 @@ enum {
 	OPT_COMPRESS,
 	OPT_RELEASE,
 	OPT_PAUSE,
+	OPT_TOTAL,
+	OPT_CONVERGE,
 	OPT_TLS_PEER,
 	OPT_INSECURE,
 	OPT_TLS /* and those behind it: files */
@@ -72,6 +75,10 @@ static const struct argp_option option_list[] = {
 		"TLS: a pre-shared key, IDENTITY:HEX, instead of certificates", 0 },
 	{ "insecure", OPT_INSECURE, NULL, 0,
 		"go without TLS to another machine: who is in between can read and change all", 0 },
+	{ "total-timeout", OPT_TOTAL, "MS", 0,
+		"give up when it is not switched over by then (default: never)", 0 },
+	{ "auto-converge", OPT_CONVERGE, NULL, 0,
+		"let the application take in less, more so each round, until that helps", 0 },
 	{ "pause-limit", OPT_PAUSE, "MS", 0,
 		"how long a lost connection may be recovered, with wherry recover (default: 60000; 0: it may not)",
 		0 },
@@ -119,6 +126,12 @@ parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_CHANNELS:
 		number = &o->channels;
+		break;
+	case OPT_CONVERGE:
+		o->auto_converge = true;
+		return 0;
+	case OPT_TOTAL:
+		number = &o->total_timeout_ms;
 		break;
 	case OPT_PAUSE:
 		number = &o->pause_limit_ms;
@@ -174,6 +187,7 @@ make_request(const struct options *o)
 		{ "downtime_limit_ms", o->downtime_limit_ms },
 		{ "max_rounds", o->max_rounds },
 		{ "timeout_ms", o->timeout_ms },
+		{ "total_timeout_ms", o->total_timeout_ms },
 		{ "channels", o->channels },
 	};
 
@@ -188,6 +202,8 @@ make_request(const struct options *o)
 		json_object_set_new(request, "tls_peer", json_string(o->tls_peer));
 	if (o->insecure)
 		json_object_set_new(request, "insecure", json_true());
+	if (o->auto_converge)
+		json_object_set_new(request, "auto_converge", json_true());
 	if (o->pause_limit_ms != UINT64_MAX)
 		json_object_set_new(
 			request, "pause_limit_ms", json_integer((json_int_t)o->pause_limit_ms));

@@ -125,9 +125,10 @@ wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_ap
 		goto free_app;
 	if (opts->late_frames)
 		app->late = late_create(&app->park, &app->ports);
-	if (opts->late_frames && app->late == NULL) {
+	app->throttle = throttle_create(&app->ports);
+	if (app->throttle == NULL || (opts->late_frames && app->late == NULL)) {
 		rc = -ENOMEM;
-		goto fini_park;
+		goto destroy_late;
 	}
 	rc = wherry_dpdk_domain_get(opts->iommu, &app->dom);
 	if (rc != 0)
@@ -142,8 +143,8 @@ wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_ap
 put_domain:
 	wherry_dpdk_domain_put(app->dom);
 destroy_late:
+	throttle_destroy(app->throttle);
 	late_destroy(app->late);
-fini_park:
 	park_fini(&app->park);
 free_app:
 	free(app->name);
@@ -162,6 +163,7 @@ wherry_app_destroy(struct wherry_app *app)
 	adopt_fini(&app->adopt);
 	ports_stop(&app->ports);
 	late_destroy(app->late);
+	throttle_destroy(app->throttle);
 	app_memory_drop_all(app);
 	wherry_tracker_destroy(app->tracker);
 	wherry_dpdk_domain_put(app->dom);

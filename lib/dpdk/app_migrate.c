@@ -44,6 +44,14 @@ quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 	return rc;
 }
 
+static void
+throttle(void *ctx, unsigned int percent)
+{
+	struct wherry_app *app = ctx;
+
+	throttle_set(app->throttle, percent);
+}
+
 static int
 next_late(void *ctx, struct wherry_late_frame *ret_frame)
 {
@@ -185,6 +193,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 
 const struct wherry_agent_ops app_agent_ops = {
 	.quiesce = quiesce,
+	.throttle = throttle,
 	.resume = resume,
 	.late = next_late,
 	.silence = silence,

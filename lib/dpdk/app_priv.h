@@ -17,6 +17,7 @@
 #include "late_frames_priv.h"
 #include "park_priv.h"
 #include "ports_priv.h"
+#include "throttle_priv.h"
 #include "wherry_dpdk.h"
 
 /* A region that moves, mapped for devices at its virtual address and watched. */
@@ -39,6 +40,7 @@ struct wherry_app {
 	bool incoming;                      /* it starts as a destination */
 	unsigned int harvest_ms;
 	struct late *late; /* NULL: ports stop when the application does */
+	struct throttle *throttle;
 	struct wherry_app_ops ops;
 	struct wherry_domain *dom;
 	struct wherry_tracker *tracker;

@@ -126,10 +126,14 @@ void mig_agent_set_progress(
 	struct wherry_agent *agent, uint64_t done_pages, uint64_t total_pages, uint64_t bytes_sent);
 /* One more late frame. */
 void mig_agent_count_late(struct wherry_agent *agent);
+/* Has somebody cancelled the migration? */
+bool mig_agent_is_cancelled(struct wherry_agent *agent);
 /* Is there anything else to do: another job, or the end? */
 bool mig_agent_is_wanted(struct wherry_agent *agent);
 /* So long the arbiter took to move ownership, or to tell who has it. */
 void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
+/* So much of the intake is not taken in. */
+void mig_agent_set_throttle(struct wherry_agent *agent, unsigned int percent);
 /* So much memory is under watch. */
 void mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes);
 /* Listen where the destination was told to. Errors as mig_listen(). */

@@ -32,12 +32,12 @@ event(const char *name, json_t *more)
 static json_t *
 round_fields(const struct wherry_round *r)
 {
-	return json_pack("{si sb so so so so so so so sf sf}", "n", (int)r->n, "final", r->final,
+	return json_pack("{si sb so so so so so so so sf sf si}", "n", (int)r->n, "final", r->final,
 		"iommu_dirty_pages", number(r->iommu_dirty_pages), "cpu_dirty_pages",
 		number(r->cpu_dirty_pages), "pages", number(r->pages), "zero_pages",
 		number(r->zero_pages), "same_pages", number(r->same_pages), "bytes",
 		number(r->bytes), "ms", ms(r->ns), "bandwidth", r->bandwidth, "forecast_ms",
-		r->forecast_ms);
+		r->forecast_ms, "throttle_percent", (int)r->throttle_percent);
 }
 
 json_t *
@@ -52,12 +52,13 @@ mig_json_round(const struct wherry_round *round, const struct mig_heat *heat)
 static json_t *
 result_fields(const struct wherry_status *st)
 {
-	return json_pack("{ss ss so so so so sf so sf si si}", "state",
+	return json_pack("{ss ss so so so so sf so sf si si si}", "state",
 		wherry_state_name(st->state), "reason", st->reason, "state_bytes",
 		number(st->state_bytes), "bytes_sent", number(st->bytes_sent), "filtered_pages",
 		number(st->filtered_pages), "late_frames", number(st->late_frames), "blackout_ms",
 		(double)st->blackout_ns / 1e6, "arbiter_ms", ms(st->arbiter_ns), "total_ms",
-		(double)st->total_ns / 1e6, "rounds", (int)st->rounds, "pauses", (int)st->pauses);
+		(double)st->total_ns / 1e6, "rounds", (int)st->rounds, "pauses", (int)st->pauses,
+		"throttle_percent", (int)st->throttle_percent);
 }
 
 json_t *

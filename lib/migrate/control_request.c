@@ -91,16 +91,20 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
 		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "tls_cert",
-		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", "pause_limit_ms", NULL };
+		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", "pause_limit_ms",
+		"total_timeout_ms", "auto_converge", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
-	uint64_t pause = UINT64_MAX;
-	bool verify, compress, release, insecure;
+	uint64_t pause = UINT64_MAX, total = 0;
+	bool verify, compress, release, insecure, converge;
 	struct wherry_tls tls;
 
 	if (!only_has(request, names) || !read_flag(request, "verify", &verify) ||
 		!read_flag(request, "compress", &compress) ||
 		!read_flag(request, "release", &release) ||
-		!read_flag(request, "insecure", &insecure) || !read_tls(request, &tls) ||
+		!read_flag(request, "insecure", &insecure) ||
+		!read_flag(request, "auto_converge", &converge) ||
+		!read_number(request, "total_timeout_ms", 86400000, &total) ||
+		!read_tls(request, &tls) ||
 		!read_number(request, "channels", MIG_CHANNELS_MAX, &channels) ||
 		!read_number(request, "max_bandwidth", INT64_MAX, &bandwidth) ||
 		!read_number(request, "downtime_limit_ms", 3600000, &downtime) ||
@@ -119,6 +123,8 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.release = release,
 		.tls = tls,
 		.insecure = insecure,
+		.total_timeout_ms = (unsigned int)total,
+		.auto_converge = converge,
 		/* absent: the default; 0: no pause */
 		.pause_limit_ms = pause == UINT64_MAX ? 0
 			: pause == 0                  ? WHERRY_NO_PAUSE
@@ -149,7 +155,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, total_timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release, auto_converge and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
 		return;
 	}
 	if (mig_tls_check(&params.tls) != NULL) {

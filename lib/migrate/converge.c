@@ -5,6 +5,10 @@
 #define TELLING_BYTES (4.0 * 1024 * 1024)
 /* So is one of this many pages. */
 #define TELLING_PAGES 1024.0
+/* As QEMU throttles, in percent: at first, more each round, at most. */
+#define THROTTLE_FIRST 20u
+#define THROTTLE_MORE 10u
+#define THROTTLE_MAX 99u
 
 double
 mig_forecast_ms(const struct mig_measure *m)
@@ -46,4 +50,14 @@ mig_same_share(double before, uint64_t same, uint64_t pages)
 	if (weight > 1)
 		weight = 1;
 	return (double)same / (double)pages * weight + before * (1 - weight);
+}
+
+unsigned int
+mig_throttle(unsigned int now, double before_ms, double forecast_ms)
+{
+	unsigned int next = now == 0 ? THROTTLE_FIRST : now + THROTTLE_MORE;
+
+	if (before_ms <= 0 || forecast_ms <= before_ms / 2)
+		return now;
+	return next < THROTTLE_MAX ? next : THROTTLE_MAX;
 }

@@ -36,4 +36,10 @@ double mig_bandwidth(double before, uint64_t bytes, uint64_t ns);
 /* Likewise: the share of same among pages, which were dirty. */
 double mig_same_share(double before, uint64_t same, uint64_t pages);
 
+/*
+ * How much of the intake, in percent, is not to be taken in during the next round, after one with
+ * now percent whose forecast was before and is forecast_ms: less than half is fast enough.
+ */
+unsigned int mig_throttle(unsigned int now, double before_ms, double forecast_ms);
+
 #endif /* CONVERGE_PRIV_H */

@@ -321,7 +321,7 @@ fini(struct mig_dest *d)
 void
 mig_dest_run(struct wherry_agent *agent)
 {
-	struct mig_dest d = { .agent = agent, .stop = { .fd = -1, .event = -1 } };
+	struct mig_dest d = { .agent = agent, .stop = MIG_STOP_NONE };
 	struct mig_uri uri;
 	const char *why;
 	int rc = mig_uri_parse(agent->incoming, &uri, &why);

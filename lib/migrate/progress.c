@@ -218,11 +218,30 @@ mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes)
 }
 
 void
+mig_agent_set_throttle(struct wherry_agent *agent, unsigned int percent)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.throttle_percent = percent;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
 mig_agent_count_late(struct wherry_agent *agent)
 {
 	wherry_mutex_lock(&agent->lock);
 	agent->status.late_frames++;
 	wherry_mutex_unlock(&agent->lock);
+}
+
+bool
+mig_agent_is_cancelled(struct wherry_agent *agent)
+{
+	bool cancelled;
+
+	wherry_mutex_lock(&agent->lock);
+	cancelled = agent->cancelled;
+	wherry_mutex_unlock(&agent->lock);
+	return cancelled;
 }
 
 bool

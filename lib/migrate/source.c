@@ -364,6 +364,8 @@ run(struct mig_source *s, const struct mig_uri *uri)
 	if (rc == 0)
 		rc = mig_source_quiesce(s);
 	if (rc == 0)
+		mig_source_throttle(s, 0); /* late frames are all wanted */
+	if (rc == 0)
 		rc = mig_source_move(s, WHERRY_STATE_FINAL);
 	if (rc == 0)
 		rc = finish(s);
@@ -405,6 +407,17 @@ take_back(struct mig_source *s, int rc)
 	mig_agent_know(s->agent, MIG_GIVEN);
 	LOG_WARN("%s; the arbiter says that %s owns", s->reason.text, now.id);
 	return 0;
+}
+
+/* What ended all connections was the clock, and nobody else. */
+static int
+name_timeout(struct mig_source *s)
+{
+	if (mig_agent_is_cancelled(s->agent) || mig_now() < mig_source_deadline(s))
+		return -ECANCELED;
+	return mig_fail(&s->reason, -ETIMEDOUT,
+		"not switched over within %u ms (--total-timeout): forecast %.0f ms, limit %u ms",
+		s->params.total_timeout_ms, s->forecast_ms, s->params.downtime_limit_ms);
 }
 
 /* COMMIT is out: who runs is not known here, and nothing may be undone. */
@@ -459,7 +472,7 @@ fini(struct mig_source *s)
 void
 mig_source_run(struct wherry_agent *agent)
 {
-	struct mig_source s = { .agent = agent, .stop = { .fd = -1, .event = -1 } };
+	struct mig_source s = { .agent = agent, .stop = MIG_STOP_NONE };
 	struct mig_uri uri;
 	int rc;
 
@@ -469,7 +482,11 @@ mig_source_run(struct wherry_agent *agent)
 	s.tls = agent->migration_tls != NULL ? agent->migration_tls : agent->tls;
 	wherry_mutex_unlock(&agent->lock);
 	uri.only_loopback = s.tls == NULL && !s.params.insecure;
+	s.begun = mig_now();
 	rc = uri.is_file ? mig_source_snapshot(&s, uri.file) : run(&s, &uri);
+	mig_source_throttle(&s, 0);
+	if (rc == -ECANCELED)
+		rc = name_timeout(&s);
 	if (rc != 0)
 		rc = take_back(&s, rc);
 	if (rc != 0)

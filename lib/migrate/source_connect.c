@@ -27,6 +27,24 @@ mig_source_new_session(struct mig_source *s)
 }
 
 uint64_t
+mig_source_deadline(const struct mig_source *s)
+{
+	return s->params.total_timeout_ms == 0
+		? UINT64_MAX
+		: s->begun + s->params.total_timeout_ms * UINT64_C(1000000);
+}
+
+int
+mig_source_open_stop(struct mig_source *s)
+{
+	int rc = mig_stop_init(&s->stop, s->agent->cancel_fd);
+
+	if (rc == 0)
+		rc = mig_stop_at(&s->stop, mig_source_deadline(s));
+	return rc == 0 ? 0 : out_of_memory(s);
+}
+
+uint64_t
 mig_source_bytes(const struct mig_source *s)
 {
 	return s->bytes_before + (s->sender != NULL ? mig_sender_bytes(s->sender) : 0);
@@ -82,10 +100,10 @@ mig_source_connect(struct mig_source *s, const struct mig_uri *uri)
 		.progress = mig_source_on_progress,
 		.progress_ctx = s,
 	};
-	int rc = mig_stop_init(&s->stop, s->agent->cancel_fd);
+	int rc = mig_source_open_stop(s);
 
 	if (rc != 0)
-		return out_of_memory(s);
+		return rc;
 	rc = connect_channel(s, uri, &s->ch);
 	if (rc == 0 && mig_sender_create(s->ch, &opts, &s->sender) != 0)
 		rc = out_of_memory(s);

@@ -47,6 +47,9 @@ struct mig_source {
 	uint64_t round_begun;          /* ns */
 	struct wherry_round round;     /* under way */
 	uint64_t round_pages;          /* it has to handle */
+	unsigned int throttle;         /* percent of the intake that is not taken in */
+	double forecast_ms;            /* after the last round; 0: there was none */
+	uint64_t begun;                /* ns */
 	struct mig_reason reason;
 };
 
@@ -67,6 +70,12 @@ uint64_t mig_source_bytes(const struct mig_source *s);
  * again, over new connections, and what has not arrived is pending.
  */
 int mig_source_pause(struct mig_source *s);
+/* What ends all connections: somebody cancels, one of them fails, time is up. -ENOMEM. */
+int mig_source_open_stop(struct mig_source *s);
+/* Take in so many percent less; 0: all again. */
+void mig_source_throttle(struct mig_source *s, unsigned int percent);
+/* When the whole migration has to be over, ns. */
+uint64_t mig_source_deadline(const struct mig_source *s);
 /* Rounds until the forecast meets the limit. -ETIMEDOUT: it never does. */
 int mig_source_precopy(struct mig_source *s);
 /* Application stopped: what is left. */

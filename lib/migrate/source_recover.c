@@ -189,6 +189,8 @@ static int
 stand_still(struct mig_source *s)
 {
 	mig_source_disconnect(s);
+	mig_source_throttle(s, 0);
+	s->forecast_ms = 0;
 	mig_agent_set_progress(s->agent, 0, 0, mig_source_bytes(s));
 	if (mig_agent_pause(s->agent, WHERRY_STATE_PAUSED, s->reason.text) == 0)
 		return 0;
@@ -203,8 +205,8 @@ await_recover(struct mig_source *s, uint64_t end, struct mig_uri *ret_uri)
 	int rc = left == 0 ? -ETIMEDOUT : mig_agent_await_recover(s->agent, left, ret_uri);
 
 	if (rc == -ETIMEDOUT)
-		return mig_fail(&s->reason, rc, "not recovered within %u ms: %.180s",
-			s->params.pause_limit_ms, why.text);
+		return mig_fail(
+			&s->reason, rc, "not recovered in time (--pause-limit): %.180s", why.text);
 	if (rc != 0)
 		return mig_fail(&s->reason, rc, "cancelled");
 	ret_uri->only_loopback = s->tls == NULL && !s->params.insecure;
@@ -214,12 +216,13 @@ await_recover(struct mig_source *s, uint64_t end, struct mig_uri *ret_uri)
 int
 mig_source_pause(struct mig_source *s)
 {
-	uint64_t end = mig_now() + s->params.pause_limit_ms * UINT64_C(1000000);
+	uint64_t end = mig_now() + s->params.pause_limit_ms * UINT64_C(1000000),
+		 deadline = mig_source_deadline(s);
 	struct mig_uri uri;
 	int rc = stand_still(s);
 
 	while (rc == 0) {
-		rc = await_recover(s, end, &uri);
+		rc = await_recover(s, end < deadline ? end : deadline, &uri);
 		if (rc != 0)
 			break;
 		rc = recover(s, &uri);

@@ -211,6 +211,27 @@ not_converged(struct mig_source *s, double forecast_ms)
 		ask_watches(s).rate * WHERRY_STREAM_PAGE / 1e6, s->bandwidth / 1e6);
 }
 
+void
+mig_source_throttle(struct mig_source *s, unsigned int percent)
+{
+	const struct wherry_agent_ops *ops = &s->agent->ops;
+
+	if (ops->throttle == NULL || percent == s->throttle)
+		return;
+	LOG_INFO("intake throttled by %u %%", percent);
+	s->throttle = percent;
+	ops->throttle(ops->ctx, percent);
+	mig_agent_set_throttle(s->agent, percent);
+}
+
+/* Going on: is it getting better by itself? */
+static void
+slow_down(struct mig_source *s, double before_ms)
+{
+	if (s->params.auto_converge)
+		mig_source_throttle(s, mig_throttle(s->throttle, before_ms, s->forecast_ms));
+}
+
 int
 mig_source_precopy(struct mig_source *s)
 {
@@ -220,15 +241,17 @@ mig_source_precopy(struct mig_source *s)
 	s->lost = false;
 	rc = harvest(s, false);
 	while (rc == 0 && verdict == MIG_GO_ON) {
+		double before_ms = s->forecast_ms;
 		struct wherry_round done;
 
 		rc = run_round(s);
 		done = s->round;
+		done.throttle_percent = s->throttle;
 		if (rc == 0)
 			rc = harvest(s, false);
 		if (rc != 0)
 			break;
-		done.forecast_ms = forecast(s);
+		done.forecast_ms = s->forecast_ms = forecast(s);
 		mig_agent_set_round(s->agent, &done);
 		LOG_DEBUG("round %u: %llu pages, %llu of them zeroes, forecast %.1f ms", done.n,
 			(unsigned long long)done.pages, (unsigned long long)done.zero_pages,
@@ -237,6 +260,8 @@ mig_source_precopy(struct mig_source *s)
 			s->params.max_rounds);
 		if (verdict == MIG_GIVE_UP)
 			rc = not_converged(s, done.forecast_ms);
+		if (verdict == MIG_GO_ON)
+			slow_down(s, before_ms);
 	}
 	return rc;
 }

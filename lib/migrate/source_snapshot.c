@@ -68,7 +68,7 @@ open_file(struct snapshot *snap, const char *path)
 	snap->record = wherry_fault("snapshot.record")
 		? NULL
 		: malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
-	if (snap->record == NULL || mig_stop_init(&s->stop, s->agent->cancel_fd) != 0)
+	if (snap->record == NULL || mig_source_open_stop(s) != 0)
 		return out_of_memory(snap);
 	rc = mig_snapfile_create(&snap->file, path, &s->regions, &s->reason);
 	if (rc != 0)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base_priv.h"
@@ -21,6 +22,7 @@ add(int epoll_fd, int fd)
 int
 mig_stop_init(struct mig_stop *stop, int cancel_fd)
 {
+	stop->timer = -1;
 	stop->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stop->fd = wherry_fault("stop.epoll") ? -1 : epoll_create1(EPOLL_CLOEXEC);
 	if (stop->fd < 0 || stop->event < 0 || add(stop->fd, cancel_fd) != 0 ||
@@ -38,7 +40,24 @@ mig_stop_fini(struct mig_stop *stop)
 		close(stop->fd);
 	if (stop->event >= 0)
 		close(stop->event);
-	*stop = (struct mig_stop){ .fd = -1, .event = -1 };
+	if (stop->timer >= 0)
+		close(stop->timer);
+	*stop = MIG_STOP_NONE;
+}
+
+int
+mig_stop_at(struct mig_stop *stop, uint64_t ns)
+{
+	struct itimerspec at = { .it_value = { .tv_sec = (time_t)(ns / 1000000000),
+					 .tv_nsec = (long)(ns % 1000000000) } };
+
+	if (ns == UINT64_MAX)
+		return 0;
+	stop->timer =
+		wherry_fault("stop.timer") ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	if (stop->timer < 0 || timerfd_settime(stop->timer, TFD_TIMER_ABSTIME, &at, NULL) != 0)
+		return -ENOMEM;
+	return add(stop->fd, stop->timer);
 }
 
 void

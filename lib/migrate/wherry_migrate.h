@@ -72,6 +72,11 @@ struct wherry_late_frame {
 struct wherry_agent_ops {
 	/** Source: stop application and devices; say when the last burst was handled (CLOCK_MONOTONIC, ns). */
 	int (*quiesce)(void *ctx, uint64_t *ret_last_burst_ns);
+	/**
+	 * Source, running: take in so much less, in percent of what comes, from 0, all of it, to
+	 * 99. Asked for only with auto_converge, and 0 again before the end, whatever it is.
+	 */
+	void (*throttle)(void *ctx, unsigned int percent);
 	/** Source: undo quiesce, the migration failed. Cannot fail. */
 	void (*resume)(void *ctx);
 	/**
@@ -173,6 +178,9 @@ struct wherry_migrate_params {
 	bool release; /**< file: the application ends with its snapshot, which then owns the state */
 	struct wherry_tls tls; /**< for this migration; all NULL: the agent's; copied */
 	bool insecure;         /**< TCP beyond loopback is fine without keys */
+	unsigned int
+		total_timeout_ms; /**< give up when it is not switched over by then; 0: never */
+	bool auto_converge;       /**< throttle the intake, more each round, if it is needed */
 };
 /** As pause_limit_ms: a connection that is lost ends the migration. */
 #define WHERRY_NO_PAUSE UINT_MAX
@@ -191,6 +199,7 @@ struct wherry_round {
 	uint64_t ns;               /**< duration */
 	double bandwidth;          /**< bytes per second */
 	double forecast_ms;        /**< blackout predicted after this round */
+	unsigned int throttle_percent; /**< of the intake not taken in meanwhile: auto_converge */
 };
 
 /** How a migration stands or ended. */
@@ -207,9 +216,10 @@ struct wherry_status {
 	uint64_t late_frames;      /**< forwarded to the destination, or injected here */
 	uint64_t
 		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
-	uint64_t strangers;       /**< connections to incoming that were sent away unproved */
-	uint64_t refused_clients; /**< of the control socket, other users' */
-	unsigned int pauses;      /**< connections lost, and attempts to recover that failed */
+	uint64_t strangers;            /**< connections to incoming that were sent away unproved */
+	uint64_t refused_clients;      /**< of the control socket, other users' */
+	unsigned int throttle_percent; /**< of the intake not taken in at present */
+	unsigned int pauses;           /**< connections lost, and attempts to recover that failed */
 };
 
 /**

@@ -119,7 +119,7 @@ static void *
 writer_main(void *arg)
 {
 	struct pair *pair = arg;
-	uint64_t x = 88172645463325252u;
+	uint64_t x = 88172645463325252u, n = 0;
 
 	while (!__atomic_load_n(&pair->stop, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 0) {
@@ -130,11 +130,13 @@ writer_main(void *arg)
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
+		if (pair->opts.writer_us != 0 && n++ % (pair->opts.writer_burst + 1) == 0)
+			pair_sleep_us(pair->opts.writer_us);
+		if (x % 100 < __atomic_load_n(&pair->throttle, __ATOMIC_ACQUIRE))
+			continue; /* not taken in */
 		write_one(pair, 0, x % pair->len[0]);
 		write_one(pair, 1, (x >> 20) % pair->len[1]);
 		__atomic_fetch_add(&pair->writes, 1, __ATOMIC_RELAXED);
-		if (pair->opts.writer_us != 0)
-			pair_sleep_us(pair->opts.writer_us);
 	}
 	return NULL;
 }
@@ -176,6 +178,17 @@ source_released(void *ctx)
 	__atomic_fetch_add(&pair->releases, 1, __ATOMIC_RELEASE);
 }
 
+static void
+source_throttle(void *ctx, unsigned int percent)
+{
+	struct pair *pair = ctx;
+
+	pair->throttles++;
+	if (percent > pair->throttle_most)
+		pair->throttle_most = percent;
+	__atomic_store_n(&pair->throttle, percent, __ATOMIC_RELEASE);
+}
+
 static int
 source_late(void *ctx, struct wherry_late_frame *ret_frame)
 {
@@ -215,6 +228,7 @@ static void
 source_create(struct pair *pair)
 {
 	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
+		.throttle = source_throttle,
 		.resume = source_resume,
 		.released = source_released,
 		.late = pair->opts.late != 0 ? source_late : NULL,

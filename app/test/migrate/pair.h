@@ -28,6 +28,7 @@ struct pair_opts {
 	size_t len;                 /* of the first region; 0: 4 MiB */
 	bool writer;                /* a thread writes all the time until quiesced */
 	unsigned int writer_us;     /* pause between its writes */
+	unsigned int writer_burst;  /* writes between its pauses; 0: one */
 	enum wherry_cpu_source cpu; /* source of the CPU writes */
 	bool filter;                /* pages from 8 to 15 of the first region are worthless */
 	bool owned_at_last;     /* until everything stands still: then they are in use, unwritten */
@@ -83,6 +84,8 @@ struct pair {
 	/* what the source's ops were asked */
 	unsigned int quiesces, resumes, releases;
 	unsigned int late_asked, silences;
+	unsigned int throttle; /* atomic: percent of the writes left out */
+	unsigned int throttles, throttle_most;
 	uint64_t resumed_hash; /* of the memory when the application was resumed last */
 };
 

@@ -253,7 +253,7 @@ TEST(migrate_pause_has_a_limit_at_both_sides)
 	pair_migrate(pair, &params, &st);
 	while (st.state == WHERRY_STATE_PAUSED)
 		pair_wait(pair, WHERRY_STATE_SERVING, &st);
-	CHECK(strstr(st.reason, "not recovered within 400 ms") != NULL);
+	CHECK(strstr(st.reason, "not recovered in time") != NULL);
 	pair_check_stayed(pair, &st);
 	CHECK_EQ(st.pauses, 1);
 	CHECK(strstr(pair->shared->status.reason, "not recovered within 400 ms") != NULL);
