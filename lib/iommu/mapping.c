@@ -229,3 +229,14 @@ wherry_domain_unmap(struct wherry_domain *dom, struct wherry_span span)
 	wherry_mutex_unlock(&dom->lock);
 	return rc;
 }
+
+int
+wherry_domain_claim(struct wherry_domain *dom)
+{
+	int rc;
+
+	wherry_mutex_lock(&dom->lock);
+	rc = dom->drv->claim != NULL ? dom->drv->claim(dom->be) : -EOPNOTSUPP;
+	wherry_mutex_unlock(&dom->lock);
+	return rc;
+}

@@ -116,6 +116,17 @@ int wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span
 	enum wherry_unmap_mode mode, struct wherry_bitmap *into) WHERRY_MUST_CHECK;
 
 /**
+ * Mappings of files belong to the calling process from now on, which is another one than
+ * made them: the child of a fork() that goes on alone. The one that made them may end, while
+ * devices keep reaching the memory. Linux 6.13 and iommufd.
+ *
+ * @retval -EBUSY a mapping is that of an address; nothing has changed
+ * @retval -EOPNOTSUPP this backend or this kernel cannot
+ * @retval -ENOMEM the memory is beyond what this process may lock
+ */
+int wherry_domain_claim(struct wherry_domain *dom) WHERRY_MUST_CHECK;
+
+/**
  * Note device writes from now on, in later mappings too; all is clean (caps: but what is born_dirty).
  * -EALREADY: it is on. -EOPNOTSUPP: the caps say dirty is NONE, or do so now, because
  * a device that was told to write (wherry_device_ops) did so unseen.

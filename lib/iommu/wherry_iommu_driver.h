@@ -64,6 +64,9 @@ struct wherry_iommu_driver {
 	 */
 	void (*unmap)(void *be, struct wherry_span span, struct wherry_dirty_sink *sink);
 
+	/** What is mapped becomes the calling process's; see wherry_domain_claim(). NULL: it cannot. */
+	int (*claim)(void *be);
+
 	/** On: all is clean on return, and writes are noted from then on. Off never fails. */
 	int (*track)(void *be, bool on);
 	/** Report; with @p clear in one atomic step with cleaning, invalidated on return. */

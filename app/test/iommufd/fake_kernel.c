@@ -174,6 +174,21 @@ ioas_map_file(int fd, const struct iommufd_ioas_map_file *c)
 }
 
 static int
+change_process(int fd)
+{
+	if (!fake_kernel.map_file)
+		return -ENOTTY;
+	for (unsigned int i = 0; i < MAX_SPACES * MAX_MAPS; i++) {
+		const struct space *s = &spaces[i / MAX_MAPS];
+
+		if (s->fd == fd && s->maps[i % MAX_MAPS].flags != 0 && !s->maps[i % MAX_MAPS].file)
+			return -EINVAL;
+	}
+	fake_kernel.claims++;
+	return 0;
+}
+
+static int
 ioas_copy(int fd, const struct iommu_ioas_copy *c)
 {
 	struct space *from = space_of(fd, c->src_ioas_id), *to = space_of(fd, c->dst_ioas_id);
@@ -462,6 +477,8 @@ fake_ioctl(int fd, unsigned long request, void *arg)
 		return ioas_map(fd, arg);
 	case IOMMUFD_IOAS_MAP_FILE:
 		return ioas_map_file(fd, arg);
+	case IOMMUFD_IOAS_CHANGE_PROCESS:
+		return change_process(fd);
 	case IOMMU_IOAS_COPY:
 		return ioas_copy(fd, arg);
 	case IOMMU_IOAS_UNMAP:

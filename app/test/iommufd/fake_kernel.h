@@ -28,7 +28,7 @@ struct fake_kernel {
 	unsigned int fail_get; /* the n-th GET_DIRTY_BITMAP from now on fails, after its work */
 	void (*after_get)(unsigned int nth); /* called when the n-th GET_DIRTY_BITMAP is done */
 	/* counted */
-	unsigned int enables, gets, maps_by_file, maps_by_address, copies, attaches;
+	unsigned int enables, gets, maps_by_file, maps_by_address, copies, attaches, claims;
 	bool bitmap_absent; /* a GET met a bitmap that was not locked memory; its bits are gone */
 };
 extern struct fake_kernel fake_kernel;

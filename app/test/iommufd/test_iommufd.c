@@ -247,6 +247,46 @@ TEST(iommufd_map_file_falls_back_to_the_address)
 	}
 }
 
+TEST(iommufd_claim_wants_files_only)
+{
+	struct wherry_span file = { BASE, PAGE }, address = { BASE + PAGE, PAGE };
+	struct wherry_domain *dom;
+	int fd = memfd_create("iommufd", MFD_CLOEXEC);
+
+	CHECK(fd >= 0 && ftruncate(fd, (off_t)PAGE) == 0);
+	fake_kernel_open(&(struct fake_kernel){ .map_file = true });
+	dom = create("iommufd");
+	CHECK_EQ(wherry_domain_map_file(dom, fd, 0, RW, &file), 0);
+	CHECK_EQ(wherry_domain_map(dom, mem, RW, &address), 0);
+	CHECK_EQ(wherry_domain_claim(dom), -EBUSY);
+	CHECK_EQ(fake_kernel.claims, 0);
+	CHECK_EQ(wherry_domain_unmap(dom, address), 0);
+	CHECK_EQ(wherry_domain_claim(dom), 0);
+	CHECK_EQ(fake_kernel.claims, 1);
+	wherry_fault_arm(1);
+	CHECK_EQ(wherry_domain_claim(dom), -ENOMEM);
+	wherry_fault_disarm();
+	CHECK_EQ(fake_kernel.claims, 1);
+	close(fd);
+	wherry_domain_destroy(dom);
+	fake_kernel_close();
+}
+
+/* An older kernel, and a backend whose mappings are always the process's own. */
+TEST(iommufd_claim_is_refused_where_it_cannot_be)
+{
+	struct wherry_domain *dom;
+
+	fake_kernel_open(&(struct fake_kernel){ .map_file = false });
+	dom = create("iommufd");
+	CHECK_EQ(wherry_domain_claim(dom), -EOPNOTSUPP);
+	wherry_domain_destroy(dom);
+	fake_kernel_close();
+	dom = create("soft");
+	CHECK_EQ(wherry_domain_claim(dom), -EOPNOTSUPP);
+	wherry_domain_destroy(dom);
+}
+
 static struct {
 	unsigned int at; /* the reading of the bits after which the device writes */
 	uint64_t iova;

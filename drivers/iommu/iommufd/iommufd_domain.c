@@ -108,6 +108,14 @@ unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 }
 
 static int
+claim(void *be)
+{
+	struct iommufd_domain *dom = be;
+
+	return kernel_change_process(dom->fd);
+}
+
+static int
 track(void *be, bool on)
 {
 	return iommufd_track(be, on);
@@ -120,6 +128,7 @@ const struct wherry_iommu_driver wherry_iommu_iommufd = {
 	.get_caps = iommufd_get_caps,
 	.map = map,
 	.unmap = unmap,
+	.claim = claim,
 	.track = track,
 	.read_dirty = iommufd_read_dirty,
 	.twin_create = iommufd_twin_create,

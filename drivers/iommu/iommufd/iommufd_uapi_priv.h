@@ -23,6 +23,13 @@ struct iommufd_ioas_map_file {
 };
 #define IOMMUFD_IOAS_MAP_FILE _IO(IOMMUFD_TYPE, 0x8f)
 
+/* Linux 6.13: all mappings are of files, and become the calling process's. */
+struct iommufd_ioas_change_process {
+	uint32_t size;
+	uint32_t reserved; /* 0 */
+};
+#define IOMMUFD_IOAS_CHANGE_PROCESS _IO(IOMMUFD_TYPE, 0x92)
+
 /* Of iommu_hw_info_vtd: VT-d specification 4.1, 11.4.2 and 11.4.3. */
 #define VTD_CAP_LEAF_2M (UINT64_C(1) << 34)
 #define VTD_CAP_LEAF_1G (UINT64_C(1) << 35)

@@ -142,6 +142,17 @@ kernel_ioas_map_file(int fd, uint32_t ioas, const struct wherry_place *place)
 }
 
 int
+kernel_change_process(int fd)
+{
+	struct iommufd_ioas_change_process c = { .size = sizeof(c) };
+	int rc = wherry_fault("IOAS_CHANGE_PROCESS")
+		? -ENOMEM
+		: wherry_sys->ioctl(fd, IOMMUFD_IOAS_CHANGE_PROCESS, &c);
+
+	return rc == -EINVAL ? -EBUSY : rc < 0 ? meaning(rc) : 0;
+}
+
+int
 kernel_ioas_copy(int fd, uint32_t from, uint32_t to, struct wherry_span span, unsigned int prot)
 {
 	struct iommu_ioas_copy c = {

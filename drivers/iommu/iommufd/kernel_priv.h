@@ -38,6 +38,11 @@ int kernel_ioas_ranges(
 int kernel_ioas_map(int fd, uint32_t ioas, const struct wherry_place *place);
 /* -EOPNOTSUPP: this kernel cannot, or not with this file. */
 int kernel_ioas_map_file(int fd, uint32_t ioas, const struct wherry_place *place);
+/*
+ * Mappings of files, in all IOAS of this iommufd, become the calling process's. -EBUSY: one is
+ * that of an address. -EOPNOTSUPP: this kernel cannot.
+ */
+int kernel_change_process(int fd);
 /* Share a whole mapping, and its pinned memory, with another IOAS. */
 int kernel_ioas_copy(
 	int fd, uint32_t from, uint32_t to, struct wherry_span span, unsigned int prot);
