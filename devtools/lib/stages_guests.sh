@@ -8,7 +8,7 @@
 
 # Machines, and with --full all of them. x86_64 shares one kernel and one QEMU, arm64 another.
 guest_machines=(mock vtd vtd-ad vtd-naive amd-ad smmu-ad smmu-stale)
-guest_machines_full=(compat)
+guest_machines_full=(compat vtd-new vtd-ad-new)
 
 # What an IOMMU that forgets D after a read has to be caught by, and what a kernel that
 # forgets to invalidate.

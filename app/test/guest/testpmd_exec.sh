@@ -89,8 +89,8 @@ passes() { # passes LOG: packets passed, none was dropped
 # Every device is on iommufd.
 is_ours() { [ "$(grep -cE 'vfio-shim: 0000:.*: iommufd' "$1")" -eq 2 ]; }
 
-# What drives the first port, as testpmd names it.
-pmd() { grep -oE 'net_[a-z0-9_]+ \(' "$1" | head -n 1 | tr -d ' ('; }
+# What drives the first port, by its name.
+pmd() { sed -n 's/.*stopcost: \(net_[a-z0-9_]*\):.*/\1/p' "$1" | head -n 1; }
 
 on_iommufd() {
 	local log=$work/ours

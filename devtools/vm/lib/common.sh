@@ -90,15 +90,38 @@ need_artifact() { # need_artifact NAME
 	echo "$place"
 }
 
-# Where apt gets binary packages, as a file of source repositories.
-source_repositories() {
+# Where apt gets packages of Debian: URI, suite and component, a line each.
+debian_repositories() {
+	local lines
 	# shellcheck disable=SC2016 # apt's own variables
-	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
-		'Identifier: Packages' | grep '^[^ ]*debian' | sort -u |
-		while read -r uri suite component; do
-			printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: %s\n\n' \
-				"$uri" "$suite" "$component" /usr/share/keyrings/debian-archive-keyring.gpg
-		done
+	lines=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' |
+		sed -n '/^[^ ]*debian/p' | sort -u)
+	[ -n "$lines" ] || { echo "apt knows no Debian repository: apt-get update" && return 77; } >&2
+	echo "$lines"
+}
+
+repository() { # repository TYPES URI SUITE COMPONENTS
+	printf 'Types: %s\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: %s\n\n' \
+		"$@" /usr/share/keyrings/debian-archive-keyring.gpg
+}
+
+# All of them, as a file of source repositories.
+source_repositories() {
+	local lines
+	lines=$(debian_repositories) || return
+	while read -r uri suite component; do
+		repository deb-src "$uri" "$suite" "$component"
+	done <<<"$lines"
+}
+
+# The same archive's other suites, as a file of repositories: deb or "deb deb-src".
+repositories_of() { # repositories_of TYPES SUITE...
+	local archive suite
+	archive=$(debian_repositories) || return
+	archive=$(sed '/security/d;s/ .*//;q' <<<"$archive")
+	for suite in "${@:2}"; do
+		repository "$1" "$archive" "$suite" main
+	done
 }
 
 # apt with lists of its own in FOLDER: the machine's configuration stays as it is.

@@ -1,28 +1,57 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # Guest kernels: Debian's linux-source, the fragments in kernel/ over tinyconfig, all built in.
+# The source is a package of this machine, or, where suites are named, one of a newer Debian suite.
 
 # VARIANT: architecture, source package's version, fragments, and an edit for a second image.
-kernel_variant() { # kernel_variant VARIANT: sets arch, source, fragments, edit, image
-	arch=x86 source=6.12 edit='' image=bzImage
+kernel_variant() { # kernel_variant VARIANT: sets arch, source, suites, fragments, edit, image, tarball
+	arch=x86 source=6.12 suites=() edit='' image=bzImage
 	case $1 in
 	type1) fragments=(base type1) ;;
 	compat) fragments=(base compat) ;;
 	arm64) arch=arm64 image=Image fragments=(arm64) edit=smmuv3-flush ;;
+	new) source=7.2 suites=(trixie-backports forky sid) fragments=(new) ;;
 	*) die "no kernel '$1'" ;;
 	esac
 	fragments=("${fragments[@]/#/$here/kernel/}")
 	fragments=("${fragments[@]/%/.config}")
 	tarball=/usr/src/linux-source-$source.tar.xz
-	[ -e "$tarball" ] || cannot "linux-source-$source is not installed: devtools/packages vm"
+	[ ${#suites[@]} -eq 0 ] || tarball=$cache/work/linux-source-$source/linux-source-$source.tar.xz
+	[ ${#suites[@]} -gt 0 ] || [ -e "$tarball" ] || cannot "linux-source-$source is not installed: devtools/packages vm"
 }
 
 key_of_kernel() { # key_of_kernel VARIANT
-	local arch source fragments edit image tarball
+	local arch source suites fragments edit image tarball
 	kernel_variant "$1"
-	dpkg-query -W -f '${Version}\n' "linux-source-$source"
+	if [ ${#suites[@]} -gt 0 ]; then
+		echo "$source"
+	else
+		kernel_version
+	fi
 	cat "${fragments[@]}" ${edit:+"$here/kernel/$edit.sed"}
 	declare -f kernel_make kernel_configure make_kernel
+}
+
+kernel_version() {
+	if [ ${#suites[@]} -gt 0 ]; then
+		cat "${tarball%/*}/version"
+	else
+		dpkg-query -W -f '${Version}\n' "linux-source-$source"
+	fi
+}
+
+# The newest package that one of the suites has.
+kernel_fetch() {
+	local folder=${tarball%/*} package=linux-source-$source
+	rm -rf "$folder" && mkdir -p "$folder"
+	repositories_of deb "${suites[@]}" >"$folder/debian.sources" || return
+	own_apt "$folder" update || echo "not all of the suites are there"
+	(cd "$folder" && own_apt "$folder" download "$package") ||
+		{ echo "no mirror has $package of Debian ${suites[*]}" && return 77; }
+	dpkg-deb --fsys-tarfile "$folder/$package"_*.deb |
+		tar -xOf - "./usr/src/$package.tar.xz" >"$tarball.new" || return 1
+	dpkg-deb -f "$folder/$package"_*.deb Version >"$folder/version"
+	rm -f "$folder/$package"_*.deb && mv "$tarball.new" "$tarball"
 }
 
 kernel_make() { # kernel_make OBJECTS TARGET...: reproducible, so that ccache hits
@@ -65,9 +94,10 @@ kernel_configure() { # kernel_configure TREE OBJECTS
 }
 
 make_kernel() { # make_kernel VARIANT FOLDER
-	local variant=$1 folder=$2 arch source fragments edit image tarball version boot
+	local variant=$1 folder=$2 arch source suites fragments edit image tarball version boot
 	kernel_variant "$variant"
-	version=$(dpkg-query -W -f '${Version}' "linux-source-$source")
+	[ -e "$tarball" ] || step "kernel-$variant: fetch Linux $source" "$folder/fetch.log" "" kernel_fetch
+	version=$(kernel_version)
 	local tree=$cache/work/linux-$source objects=$cache/work/kernel-$variant
 	boot=$objects/arch/$arch/boot
 	grep -qx "$version" "$tree/.unpacked" 2>/dev/null ||

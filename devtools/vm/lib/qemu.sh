@@ -19,8 +19,7 @@ key_of_qemu() { # key_of_qemu TARGET
 qemu_fetch() { # qemu_fetch FOLDER: leaves qemu.tar.xz in it
 	local folder=$1
 	mkdir -p "$folder"
-	source_repositories >"$folder/debian.sources"
-	[ -s "$folder/debian.sources" ] || { echo "apt knows no Debian repository: apt-get update" && return 77; }
+	source_repositories >"$folder/debian.sources" || return
 	own_apt "$folder" update || { echo "no Debian mirror answers" && return 77; }
 	(cd "$folder" && own_apt "$folder" source --download-only "qemu=$(qemu_package "$folder")") ||
 		echo "not all of the source package is there; the tarball may be"
