@@ -67,8 +67,8 @@ pinned_kb(void)
 	FILE *f = fopen("/proc/self/status", "r");
 
 	while (f != NULL && kb < 0 && fgets(line, sizeof(line), f) != NULL)
-		if (sscanf(line, "VmPin: %ld", &kb) != 1)
-			kb = -1;
+		if (strncmp(line, "VmPin:", 6) == 0)
+			kb = strtol(line + 6, NULL, 10);
 	if (f != NULL)
 		fclose(f);
 	return kb;
