@@ -7,19 +7,35 @@
 
 #include "wherry.h"
 
-/* Options that name a file of keys. */
-enum { TLS_CERT, TLS_KEY, TLS_CA, TLS_PSK, TLS_FILES };
-static const char *const tls_fields[TLS_FILES] = { "tls_cert", "tls_key", "tls_ca", "tls_psk" };
+/*
+ * Options by their kind. What each is called in the request (doc/control.rst) stands in the
+ * table of its kind, in this order.
+ */
+enum {
+	OPT_BANDWIDTH = 0x100,
+	OPT_DOWNTIME,
+	OPT_ROUNDS,
+	OPT_TIMEOUT,
+	OPT_TOTAL,
+	OPT_CHANNELS,
+	OPT_PAUSE,
+	END_OF_NUMBERS
+};
+static const char *const numbers[] = { "max_bandwidth", "downtime_limit_ms", "max_rounds",
+	"timeout_ms", "total_timeout_ms", "channels", "pause_limit_ms" };
+
+enum { OPT_VERIFY = 0x200, OPT_COMPRESS, OPT_RELEASE, OPT_INSECURE, OPT_CONVERGE, END_OF_FLAGS };
+static const char *const flags[] = { "verify", "compress", "release", "insecure", "auto_converge" };
+
+enum { OPT_TLS_CERT = 0x300, OPT_TLS_KEY, OPT_TLS_CA, OPT_TLS_PSK, END_OF_FILES };
+static const char *const files[] = { "tls_cert", "tls_key", "tls_ca", "tls_psk" };
+
+enum { OPT_TLS_PEER = 0x400, OPT_LOG };
 
 struct options {
 	struct target target;
-	const char *uri;
-	uint64_t max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, channels, pause_limit_ms,
-		total_timeout_ms;
-	bool verify, compress, release, insecure, auto_converge;
-	char *tls[TLS_FILES];
-	const char *tls_peer;
-	FILE *log; /* events as JSON lines, beside what is shown */
+	json_t *request; /* all but target and log go in there */
+	FILE *log;       /* events as JSON lines, beside what is shown */
 };
 
 static const char doc[] =
@@ -28,24 +44,6 @@ static const char doc[] =
 	"To another machine TCP needs keys for TLS, of the application or given here."
 	"\vCtrl-C cancels: the application goes on where it is. The exit status is 0 only if the "
 	"destination runs, or the snapshot is written.";
-
-enum {
-	OPT_BANDWIDTH = 256,
-	OPT_DOWNTIME,
-	OPT_ROUNDS,
-	OPT_TIMEOUT,
-	OPT_VERIFY,
-	OPT_LOG,
-	OPT_CHANNELS,
-	OPT_COMPRESS,
-	OPT_RELEASE,
-	OPT_PAUSE,
-	OPT_TOTAL,
-	OPT_CONVERGE,
-	OPT_TLS_PEER,
-	OPT_INSECURE,
-	OPT_TLS /* and those behind it: files */
-};
 
 static const struct argp_option option_list[] = {
 	{ "max-bandwidth", OPT_BANDWIDTH, "BYTES", 0,
@@ -64,14 +62,13 @@ static const struct argp_option option_list[] = {
 	{ "compress", OPT_COMPRESS, NULL, 0, "send with zstd what it makes shorter", 0 },
 	{ "release", OPT_RELEASE, NULL, 0,
 		"file: end the application with its snapshot, which then owns the state", 0 },
-	{ "tls-cert", OPT_TLS + TLS_CERT, "FILE", 0,
+	{ "tls-cert", OPT_TLS_CERT, "FILE", 0,
 		"TLS: the application's certificate (default: what it was started with)", 0 },
-	{ "tls-key", OPT_TLS + TLS_KEY, "FILE", 0, "TLS: its private key", 0 },
-	{ "tls-ca", OPT_TLS + TLS_CA, "FILE", 0, "TLS: who signs the destination's certificate",
-		0 },
+	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "TLS: its private key", 0 },
+	{ "tls-ca", OPT_TLS_CA, "FILE", 0, "TLS: who signs the destination's certificate", 0 },
 	{ "tls-peer", OPT_TLS_PEER, "NAME", 0,
 		"TLS: whom the destination's certificate is for (default: the URI's host)", 0 },
-	{ "tls-psk", OPT_TLS + TLS_PSK, "FILE", 0,
+	{ "tls-psk", OPT_TLS_PSK, "FILE", 0,
 		"TLS: a pre-shared key, IDENTITY:HEX, instead of certificates", 0 },
 	{ "insecure", OPT_INSECURE, NULL, 0,
 		"go without TLS to another machine: who is in between can read and change all", 0 },
@@ -87,127 +84,87 @@ static const struct argp_option option_list[] = {
 	{ 0 },
 };
 
-/* The application has another working directory. */
 static void
-set_file(struct argp_state *state, char **file, const char *arg)
+set(struct options *o, const char *field, json_t *value)
 {
-	free(*file);
-	*file = arg[0] == '/' ? strdup(arg) : realpath(arg, NULL);
-	if (*file == NULL)
-		argp_failure(state, 2, errno, "cannot find %s", arg);
+	json_object_set_new(o->request, field, value);
 }
 
-static error_t
-parse(int key, char *arg, struct argp_state *state)
+static void
+set_number(struct argp_state *state, int key, const char *arg)
+{
+	uint64_t value = 0;
+
+	if (!parse_number(arg, key == OPT_BANDWIDTH, &value))
+		argp_error(state, "\"%s\" is no whole number%s", arg,
+			key == OPT_BANDWIDTH ? " (100M, 1G)" : "");
+	set(state->input, numbers[key - OPT_BANDWIDTH], json_integer((json_int_t)value));
+}
+
+/* The application has another working directory. */
+static void
+set_file(struct argp_state *state, int key, const char *arg)
+{
+	char *path = arg[0] == '/' ? strdup(arg) : realpath(arg, NULL);
+
+	if (path == NULL)
+		argp_failure(state, 2, errno, "cannot find %s", arg);
+	set(state->input, files[key - OPT_TLS_CERT], json_string(path));
+	free(path);
+}
+
+static void
+open_log(struct argp_state *state, const char *arg)
 {
 	struct options *o = state->input;
-	uint64_t *number = NULL;
 
-	if (key >= OPT_TLS && key < OPT_TLS + TLS_FILES) {
-		set_file(state, &o->tls[key - OPT_TLS], arg);
-		return 0;
-	}
+	o->log = fopen(arg, "we");
+	if (o->log == NULL)
+		argp_failure(state, 2, errno, "cannot write %s", arg);
+}
+
+/* What is not about one option of a kind. */
+static error_t
+parse_others(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->target;
 		return 0;
-	case OPT_BANDWIDTH:
-		number = &o->max_bandwidth;
-		break;
-	case OPT_DOWNTIME:
-		number = &o->downtime_limit_ms;
-		break;
-	case OPT_ROUNDS:
-		number = &o->max_rounds;
-		break;
-	case OPT_TIMEOUT:
-		number = &o->timeout_ms;
-		break;
-	case OPT_CHANNELS:
-		number = &o->channels;
-		break;
-	case OPT_CONVERGE:
-		o->auto_converge = true;
-		return 0;
-	case OPT_TOTAL:
-		number = &o->total_timeout_ms;
-		break;
-	case OPT_PAUSE:
-		number = &o->pause_limit_ms;
-		break;
-	case OPT_VERIFY:
-		o->verify = true;
-		return 0;
-	case OPT_COMPRESS:
-		o->compress = true;
-		return 0;
-	case OPT_RELEASE:
-		o->release = true;
-		return 0;
-	case OPT_INSECURE:
-		o->insecure = true;
-		return 0;
 	case OPT_TLS_PEER:
-		o->tls_peer = arg;
+		set(o, "tls_peer", json_string(arg));
 		return 0;
 	case OPT_LOG:
-		o->log = fopen(arg, "we");
-		if (o->log == NULL)
-			argp_failure(state, 2, errno, "cannot write %s", arg);
+		open_log(state, arg);
 		return 0;
 	case ARGP_KEY_ARG:
-		if (o->uri != NULL)
+		if (json_object_get(o->request, "uri") != NULL)
 			argp_usage(state);
-		o->uri = arg;
+		set(o, "uri", json_string(arg));
 		return 0;
 	case ARGP_KEY_END:
-		if (o->uri == NULL)
+		if (json_object_get(o->request, "uri") == NULL)
 			argp_error(state, "the URI is missing, as in tcp:HOST:PORT");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
-	if (!parse_number(arg, key == OPT_BANDWIDTH, number))
-		argp_error(state, "\"%s\" is no whole number%s", arg,
-			key == OPT_BANDWIDTH ? " (100M, 1G)" : "");
-	return 0;
 }
 
-static json_t *
-make_request(const struct options *o)
+static error_t
+parse(int key, char *arg, struct argp_state *state)
 {
-	json_t *request = json_pack("{ss ss sb sb sb}", "cmd", "migrate", "uri", o->uri, "verify",
-		(int)o->verify, "compress", (int)o->compress, "release", (int)o->release);
-	const struct {
-		const char *name;
-		uint64_t value;
-	} numbers[] = {
-		{ "max_bandwidth", o->max_bandwidth },
-		{ "downtime_limit_ms", o->downtime_limit_ms },
-		{ "max_rounds", o->max_rounds },
-		{ "timeout_ms", o->timeout_ms },
-		{ "total_timeout_ms", o->total_timeout_ms },
-		{ "channels", o->channels },
-	};
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (numbers[i].value != 0)
-			json_object_set_new(request, numbers[i].name,
-				json_integer((json_int_t)numbers[i].value));
-	for (size_t i = 0; i < TLS_FILES; i++)
-		if (o->tls[i] != NULL)
-			json_object_set_new(request, tls_fields[i], json_string(o->tls[i]));
-	if (o->tls_peer != NULL)
-		json_object_set_new(request, "tls_peer", json_string(o->tls_peer));
-	if (o->insecure)
-		json_object_set_new(request, "insecure", json_true());
-	if (o->auto_converge)
-		json_object_set_new(request, "auto_converge", json_true());
-	if (o->pause_limit_ms != UINT64_MAX)
-		json_object_set_new(
-			request, "pause_limit_ms", json_integer((json_int_t)o->pause_limit_ms));
-	return request;
+	if (key >= OPT_BANDWIDTH && key < END_OF_NUMBERS)
+		set_number(state, key, arg);
+	else if (key >= OPT_VERIFY && key < END_OF_FLAGS)
+		set(state->input, flags[key - OPT_VERIFY], json_true());
+	else if (key >= OPT_TLS_CERT && key < END_OF_FILES)
+		set_file(state, key, arg);
+	else
+		return parse_others(key, arg, state);
+	return 0;
 }
 
 int
@@ -215,12 +172,8 @@ cmd_migrate(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { &target_argp, 0, NULL, 0 }, { 0 } };
 	static const struct argp argp = { option_list, parse, "URI", doc, children, NULL, NULL };
-	struct options o = { .pause_limit_ms = UINT64_MAX };
-	int status;
+	struct options o = { .request = json_pack("{ss}", "cmd", "migrate") };
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	status = follow_migration(make_request(&o), &(struct follow){ &o.target, o.log, false });
-	for (size_t i = 0; i < TLS_FILES; i++)
-		free(o.tls[i]);
-	return status;
+	return follow_migration(o.request, &(struct follow){ &o.target, o.log, false });
 }

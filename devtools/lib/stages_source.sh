@@ -60,7 +60,7 @@ cppcheck_is_clean() {
 
 stage_static() {
 	need_clang || return
-	limit=600 check "clang-tidy" tidy_is_clean
+	limit=1200 check "clang-tidy" tidy_is_clean
 	limit=300 check "cppcheck" cppcheck_is_clean
 }
 
