@@ -2,9 +2,10 @@
 /*
  * A migration over TCP on the loopback device, from this process to a child: state of
  * random bytes that nobody writes, as fast as it goes, and what it costs the CPUs of both
- * sides; the same with zstd, on bytes that do not shrink and on some that do; and the
- * blackout, with nobody writing and with a thread that writes 100 MB/s. Beside it, in the
- * same run: the same bytes with no format at all (raw.c), and iperf3 with as many streams.
+ * sides; the same over TLS; the same with zstd, on bytes that do not shrink and on some
+ * that do; and the blackout, with nobody writing and with a thread that writes 100 MB/s.
+ * Beside it, in the same run: the same bytes with no format at all (raw.c), and iperf3
+ * with as many streams.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -196,7 +197,7 @@ measure_idle(struct state *state, struct bench_result *result, bool compress, co
 		return rc;
 	bench_record(result, rate, "MB/s", mb_per_s((double)status.total_ns / 1e9));
 	bench_record(result, cost, "CPU s/GiB", per_gib(cpu));
-	if (!compress)
+	if (!compress && side_psk[0] == '\0')
 		bench_record(result, "idle_blackout", "ms", (double)status.blackout_ns / 1e6);
 	return 0;
 }
@@ -232,6 +233,19 @@ measure_busy(struct state *state, struct bench_result *result)
 		rc = migrate_busy(state, LOOSE_LIMIT_MS, &status);
 	if (rc == 0)
 		bench_record(result, "busy_blackout", "ms", (double)status.blackout_ns / 1e6);
+	return rc;
+}
+
+static int
+measure_tls(struct state *state, struct bench_result *result)
+{
+	int rc = side_make_psk();
+
+	if (rc == 0)
+		rc = measure_idle(state, result, false, "tls", "tls_cpu");
+	else
+		bench_cannot(rc, "no file for a key in /tmp");
+	side_drop_psk();
 	return rc;
 }
 
@@ -324,6 +338,8 @@ migrate_run(void *ctx, struct bench_result *result)
 		bench_record(result, "iperf3", "MB/s", rate);
 	if (rc == 0)
 		rc = measure_idle(state, result, false, "migration", "migration_cpu");
+	if (rc == 0)
+		rc = measure_tls(state, result);
 	if (rc == 0)
 		rc = measure_idle(state, result, true, "zstd_in_vain", "zstd_in_vain_cpu");
 	if (rc == 0)

@@ -2,14 +2,43 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "side.h"
+
+char side_psk[96];
+
+int
+side_make_psk(void)
+{
+	uint8_t key[32];
+	FILE *file;
+
+	snprintf(side_psk, sizeof(side_psk), "/tmp/wherry-bench-%d.psk", (int)getpid());
+	file = fopen(side_psk, "wxe");
+	if (file == NULL || fchmod(fileno(file), 0600) != 0 ||
+		getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+		return -EIO;
+	fputs("bench:", file);
+	for (size_t i = 0; i < sizeof(key); i++)
+		fprintf(file, "%02x", key[i]);
+	return fclose(file) == 0 ? 0 : -EIO;
+}
+
+void
+side_drop_psk(void)
+{
+	unlink(side_psk);
+	side_psk[0] = '\0';
+}
 
 void
 side_fini(struct side *side)
@@ -24,9 +53,11 @@ side_init(struct side *side, char *memory, const struct wherry_agent_ops *ops, c
 {
 	const struct wherry_tracker_opts defaults = { 0 };
 	struct wherry_span span = { .iova = (uint64_t)(uintptr_t)memory, .len = bench_size };
-	struct wherry_agent_opts opts = {
-		.name = side->name, .control = side->control, .incoming = incoming, .ops = ops
-	};
+	struct wherry_agent_opts opts = { .name = side->name,
+		.control = side->control,
+		.incoming = incoming,
+		.ops = ops,
+		.tls = { .psk = side_psk[0] != '\0' ? side_psk : NULL } };
 	int rc;
 
 	memset(side, 0, sizeof(*side));

@@ -22,6 +22,12 @@ struct side {
 	char control[96];
 };
 
+/* What the sides of the next migrations prove themselves with; "": nothing, plain TCP. */
+extern char side_psk[96];
+/* A pre-shared key of this run in a file, whose name is in side_psk; and away again. */
+int side_make_psk(void);
+void side_drop_psk(void);
+
 /* Watch the memory and start an agent. side_fini after a failure, too. */
 int side_init(
 	struct side *side, char *memory, const struct wherry_agent_ops *ops, const char *incoming);
