@@ -124,20 +124,25 @@ TEST(migrate_tls_is_for_tcp)
 
 /* ---- read again ---- */
 
-/* Both processes run; then they get keys of another authority. */
+/* The destination waits; then it gets keys of another authority, and the source has no others. */
 TEST_EACH(migrate_tls_new_keys_are_used_without_a_restart, proofs, proof)
 {
 	struct pair_opts opts = { .len = 1 << 20 };
 	struct keys *keys = give_keys(&opts, proof);
-	struct pair *pair = pair_create(&opts);
+	struct wherry_migrate_params params = { .tls = opts.tls };
 	struct keys_leaf other = { .by = "other" };
 	struct wherry_status st;
+	struct pair *pair;
+
+	keys_psk(keys, "both", PSK_A);
+	opts.tls = (struct wherry_tls){ 0 };
+	pair = pair_create(&opts);
 
 	keys_sign(keys, "source", &other);
 	keys_sign(keys, "dest", &other);
 	CHECK_EQ(rename(keys_path(keys, "other.pem"), keys_path(keys, "ca.pem")), 0);
 	keys_psk(keys, "both", PSK_B);
-	pair_migrate(pair, NULL, &st);
+	pair_migrate(pair, &params, &st);
 	pair_check_moved(pair, &st);
 	pair_destroy(pair);
 	keys_drop(keys);
