@@ -26,7 +26,7 @@
  * a blank is no field.
  */
 static const char *const forms[] = {
-	[WHERRY_REC_HELLO] = "NTTNtbnnrsttn                  nb              n",
+	[WHERRY_REC_HELLO] = "NTTNtbnnrsttn                  nb      b       n",
 	[WHERRY_REC_ROUND] = "Nnnnnnnnn",
 	[WHERRY_REC_GOT] = "N",
 	[WHERRY_REC_SECTION] = "TNB",

@@ -24,8 +24,17 @@ enum {
 static const char *const numbers[] = { "max_bandwidth", "downtime_limit_ms", "max_rounds",
 	"timeout_ms", "total_timeout_ms", "channels", "pause_limit_ms" };
 
-enum { OPT_VERIFY = 0x200, OPT_COMPRESS, OPT_RELEASE, OPT_INSECURE, OPT_CONVERGE, END_OF_FLAGS };
-static const char *const flags[] = { "verify", "compress", "release", "insecure", "auto_converge" };
+enum {
+	OPT_VERIFY = 0x200,
+	OPT_COMPRESS,
+	OPT_RELEASE,
+	OPT_INSECURE,
+	OPT_CONVERGE,
+	OPT_COPY,
+	END_OF_FLAGS
+};
+static const char *const flags[] = { "verify", "compress", "release", "insecure", "auto_converge",
+	"copy" };
 
 enum { OPT_TLS_CERT = 0x300, OPT_TLS_KEY, OPT_TLS_CA, OPT_TLS_PSK, END_OF_FILES };
 static const char *const files[] = { "tls_cert", "tls_key", "tls_ca", "tls_psk" };
@@ -62,6 +71,7 @@ static const struct argp_option option_list[] = {
 	{ "compress", OPT_COMPRESS, NULL, 0, "send with zstd what it makes shorter", 0 },
 	{ "release", OPT_RELEASE, NULL, 0,
 		"file: end the application with its snapshot, which then owns the state", 0 },
+	{ "copy", OPT_COPY, NULL, 0, "unix: send pages even where memory could be handed over", 0 },
 	{ "tls-cert", OPT_TLS_CERT, "FILE", 0,
 		"TLS: the application's certificate (default: what it was started with)", 0 },
 	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "TLS: its private key", 0 },

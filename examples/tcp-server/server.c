@@ -107,11 +107,25 @@ verify(void *ctx)
 	return port_adopt(s->port, s->arena, s->state->buffers);
 }
 
+/* After a handover the variables are another file's. */
+static int
+map_lib_data(struct server *s, bool fill)
+{
+	struct wherry_region_info info;
+
+	wherry_region_get_info(s->lib_data, &info);
+	return lwip_lib_map_data(&s->lib, info.fd, info.vaddr, fill);
+}
+
 static int
 rebind(void *ctx)
 {
 	struct server *s = ctx;
 
+	int rc = map_lib_data(s, false);
+
+	if (rc != 0)
+		return rc;
 	lwip_lib_set_heap(s->arena);
 	lwip_lib_relocate(&s->lib);
 	s->state->server = s;
@@ -212,7 +226,7 @@ add_lib_data(struct server *s)
 		rc = wherry_watch_always(wherry_app_watch(s->app, LIB_DATA),
 			(struct wherry_span){ (uint64_t)(uintptr_t)info.vaddr, info.len });
 	if (rc == 0)
-		rc = lwip_lib_map_data(&s->lib, info.fd, info.vaddr, s->opts.incoming == NULL);
+		rc = map_lib_data(s, s->opts.incoming == NULL);
 	return explain_memory(rc, opts.vaddr, "variables of liblwip");
 }
 

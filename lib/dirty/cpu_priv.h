@@ -49,6 +49,8 @@ struct cpu_ops {
 		struct cpu_area **ret_area);
 	void (*detach)(struct cpu_area *area); /* stops, too */
 
+	/* Off, and other memory is mapped there now. -EFAULT, -ENOMEM. NULL: no matter. */
+	int (*renew)(struct cpu_area *area);
 	/* Writes are noted from now on; those before are forgotten. */
 	int (*start)(struct cpu_area *area);
 	void (*stop)(struct cpu_area *area);

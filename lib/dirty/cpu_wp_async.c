@@ -116,6 +116,12 @@ async_attach(struct cpu_source *src, struct wherry_span span, uint64_t mem_page,
 	return 0;
 }
 
+static int
+async_renew(struct cpu_area *area)
+{
+	return uffd_register(source_of(area)->uffd, area->span);
+}
+
 static void
 async_detach(struct cpu_area *area)
 {
@@ -219,6 +225,7 @@ const struct cpu_ops cpu_wp_async = {
 	.close = async_close,
 	.attach = async_attach,
 	.detach = async_detach,
+	.renew = async_renew,
 	.start = async_start,
 	.stop = async_stop,
 	.harvest = async_harvest,

@@ -230,6 +230,12 @@ free_area:
 	return rc;
 }
 
+static int
+sync_renew(struct cpu_area *area)
+{
+	return uffd_register(((struct sync_source *)area->src)->uffd, area->span);
+}
+
 static void
 sync_detach(struct cpu_area *base)
 {
@@ -332,6 +338,7 @@ const struct cpu_ops cpu_wp_sync = {
 	.close = sync_close,
 	.attach = sync_attach,
 	.detach = sync_detach,
+	.renew = sync_renew,
 	.start = sync_start,
 	.stop = sync_stop,
 	.harvest = sync_harvest,

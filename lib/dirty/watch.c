@@ -135,6 +135,21 @@ wherry_watch_create(struct wherry_tracker *tr, const char *name, struct wherry_s
 	return 0;
 }
 
+int
+wherry_watch_renew(struct wherry_watch *w)
+{
+	const struct cpu_ops *ops = w->area->src->ops;
+	int rc = 0;
+
+	wherry_mutex_lock(&w->tr->lock);
+	if (w->tr->started)
+		rc = -EBUSY;
+	else if (ops->renew != NULL)
+		rc = ops->renew(w->area);
+	wherry_mutex_unlock(&w->tr->lock);
+	return rc;
+}
+
 void
 wherry_watch_destroy(struct wherry_watch *w)
 {

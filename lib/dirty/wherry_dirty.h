@@ -147,6 +147,13 @@ int wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *
 int wherry_watch_always(struct wherry_watch *w, struct wherry_span span) WHERRY_MUST_CHECK;
 
 /**
+ * Other memory has been mapped where the watch is, as in a handover. Writes are noted
+ * from the next start on, as ever. -EBUSY: the tracker is on; -EFAULT: such memory cannot be
+ * tracked; -ENOMEM: no memory.
+ */
+int wherry_watch_renew(struct wherry_watch *w) WHERRY_MUST_CHECK;
+
+/**
  * Says which pages are worthless now: marks in @p worthless, clean on entry, pages of
  * the watch in which every byte is of no use to a receiver. Unknown means of use.
  * @p final: writers and devices are stopped, so the answer is exact.

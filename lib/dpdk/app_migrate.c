@@ -93,6 +93,7 @@ released(void *ctx)
 {
 	struct wherry_app *app = ctx;
 
+	app_let_go(app);
 	if (app->adopt.n == 0) /* who does not know of us would go on with stopped ports */
 		park_quit(&app->park);
 }
@@ -108,6 +109,7 @@ discard(void *ctx)
 			wherry_arena_close(m->arena);
 		m->arena = NULL;
 	}
+	app_give_back_borrowed(app);
 }
 
 static int
@@ -130,8 +132,10 @@ static int
 verify(void *ctx)
 {
 	struct wherry_app *app = ctx;
-	int rc = open_arenas(app);
+	int rc = app_check_borrowed(app);
 
+	if (rc == 0)
+		rc = open_arenas(app);
 	if (rc == 0 && app->ops.verify != NULL)
 		rc = app->ops.verify(app->ops.ctx);
 	if (rc != 0)
@@ -176,8 +180,10 @@ static int
 takeover(void *ctx, uint64_t *ret_first_burst_ns)
 {
 	struct wherry_app *app = ctx;
-	int rc = ports_takeover(&app->ports);
+	int rc = app_own_borrowed(app);
 
+	if (rc == 0)
+		rc = ports_takeover(&app->ports);
 	if (rc == 0)
 		rc = rebind(app);
 	if (rc != 0)
@@ -187,6 +193,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 		late_attach(app->late);
 	park_go(&app->park);
 	*ret_first_burst_ns = first_burst(app);
+	app_track_owned(app);
 	start_harvest(app); /* takes its time, and cores run already */
 	return 0;
 }
@@ -202,4 +209,6 @@ const struct wherry_agent_ops app_agent_ops = {
 	.verify = verify,
 	.takeover = takeover,
 	.discard = discard,
+	.lend = app_lend,
+	.borrow = app_borrow,
 };

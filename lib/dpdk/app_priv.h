@@ -26,6 +26,9 @@ struct app_memory {
 	struct wherry_region *region; /* NULL: EAL's memory */
 	bool is_eal;                  /* mapped by eal_mem.c, watched here */
 	bool made_here;               /* by add_arena: region and arena are ours */
+	bool borrowed;                /* another process's memory, not owned yet */
+	bool renew;                   /* owned just now: the tracker has to be told */
+	int unreachable;              /* borrowed: why devices do not reach it; 0: they do */
 	struct wherry_arena *arena;   /* NULL: no arena, or not here yet */
 	struct wherry_watch *watch;
 	struct wherry_span span; /* in the domain */
@@ -62,6 +65,20 @@ int app_memory_watch(struct wherry_app *app, struct app_memory *m, uint64_t page
 void app_memory_drop_eal(struct wherry_app *app);
 /* Forget all memory; devices that reach it have been stopped, the agent is gone. */
 void app_memory_drop_all(struct wherry_app *app);
+
+/* Handover within a machine: the agent's ops. -EOPNOTSUPP: EAL's memory is among it. */
+int app_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent);
+int app_borrow(void *ctx, const struct wherry_lent *lent);
+/* Before READY: nothing that was borrowed is out of devices' reach. */
+int app_check_borrowed(struct wherry_app *app);
+/* At takeover: it may be written. */
+int app_own_borrowed(struct wherry_app *app);
+/* When cores run: the tracker learns of it. */
+void app_track_owned(struct wherry_app *app);
+/* It came to nothing. Harmless when nothing was borrowed. */
+void app_give_back_borrowed(struct wherry_app *app);
+/* Source, another runs: what this process still does to the memory stays its own affair. */
+void app_let_go(struct wherry_app *app);
 
 /* Show it under /wherry/ of DPDK's telemetry, until removed. */
 void app_telemetry_add(struct wherry_app *app);

@@ -5,6 +5,10 @@
 #include "base_priv.h"
 #include "wherry_mem.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 #define PAGE_4K ((size_t)4096)
 #define PAGE_2M ((size_t)2 << 20)
 #define PAGE_1G ((size_t)1 << 30)

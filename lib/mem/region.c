@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "mem_priv.h"
+#include "region_priv.h"
 
 #ifndef MFD_HUGE_2MB
 #define MFD_HUGE_2MB (21U << 26)
@@ -22,17 +22,8 @@
 #ifndef MFD_HUGE_1GB
 #define MFD_HUGE_1GB (30U << 26)
 #endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
 
 #define NODES_MAX 1024u
-
-struct wherry_region {
-	struct wherry_region_info info;
-	char name[64];
-	char reason[256]; /* empty: the page size is the one asked for */
-};
 
 static int
 check_opts(const struct wherry_region_opts *opts, size_t page)
@@ -205,6 +196,7 @@ wherry_region_create(const struct wherry_region_opts *opts, struct wherry_region
 	region = wherry_fault("region.alloc") ? NULL : calloc(1, sizeof(*region));
 	if (region == NULL)
 		return -ENOMEM;
+	region->own_fd = -1;
 	snprintf(region->name, sizeof(region->name), "%s",
 		opts->name != NULL ? opts->name : "wherry");
 	region->info = (struct wherry_region_info){ .name = region->name, .page = page };
@@ -230,6 +222,9 @@ wherry_region_destroy(struct wherry_region *region)
 		return;
 	wherry_sys->munmap(region->info.vaddr, region->info.len);
 	close(region->info.fd);
+	region_drop_stage(region);
+	if (region->own_fd >= 0)
+		close(region->own_fd);
 	free(region);
 }
 

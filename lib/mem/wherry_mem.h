@@ -75,6 +75,26 @@ void wherry_region_get_info(
 	const struct wherry_region *region, struct wherry_region_info *ret_info);
 
 /**
+ * Map the memory of another process's region, of the same length and page size, in the place
+ * of this one's, to be read only: a write is a fault until it is owned. @p fd is the region's
+ * from here; on failure it is the caller's, and the region is as it was.
+ *
+ * @retval -EPROTO it is not such memory
+ * @retval -EALREADY something is borrowed
+ * @retval -ENOMEM no memory
+ */
+int wherry_region_borrow(struct wherry_region *region, int fd) WHERRY_MUST_CHECK;
+/** What is borrowed is this process's: it may be written. -EINVAL: nothing is; -ENOMEM. */
+int wherry_region_own(struct wherry_region *region) WHERRY_MUST_CHECK;
+/** What is borrowed stays another's: the region has its own memory again, zeroed. Harmless otherwise. */
+void wherry_region_give_back(struct wherry_region *region);
+/**
+ * The memory is another process's now: what this process reads and writes here from now on are
+ * copies. Nobody writes meanwhile. -ENOMEM: no memory, it is shared still.
+ */
+int wherry_region_let_go(struct wherry_region *region) WHERRY_MUST_CHECK;
+
+/**
  * Put a fresh, empty arena into @p region, which was made at the address it has to
  * have everywhere. The region stays the caller's and outlives the arena. Whatever
  * the region held before is lost.

@@ -90,17 +90,17 @@ static bool
 read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
-		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "tls_cert",
-		"tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure", "pause_limit_ms",
-		"total_timeout_ms", "auto_converge", NULL };
+		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "copy",
+		"tls_cert", "tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure",
+		"pause_limit_ms", "total_timeout_ms", "auto_converge", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
 	uint64_t pause = UINT64_MAX, total = 0;
-	bool verify, compress, release, insecure, converge;
+	bool verify, compress, release, copy, insecure, converge;
 	struct wherry_tls tls;
 
 	if (!only_has(request, names) || !read_flag(request, "verify", &verify) ||
 		!read_flag(request, "compress", &compress) ||
-		!read_flag(request, "release", &release) ||
+		!read_flag(request, "release", &release) || !read_flag(request, "copy", &copy) ||
 		!read_flag(request, "insecure", &insecure) ||
 		!read_flag(request, "auto_converge", &converge) ||
 		!read_number(request, "total_timeout_ms", 86400000, &total) ||
@@ -121,6 +121,7 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 		.channels = (unsigned int)channels,
 		.compress = compress,
 		.release = release,
+		.copy = copy,
 		.tls = tls,
 		.insecure = insecure,
 		.total_timeout_ms = (unsigned int)total,
@@ -155,7 +156,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, total_timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release, auto_converge and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, total_timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release, auto_converge, copy and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
 		return;
 	}
 	if (mig_tls_check(&params.tls) != NULL) {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dest_priv.h"
+#include "handover_priv.h"
 #include "late_priv.h"
 #include "owner_priv.h"
 #include "sections_priv.h"
@@ -67,6 +68,11 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 			return mig_fail(&d->reason, rc,
 				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
 				strerror(-rc));
+		if (!mig_peer_is_ours(conn.fd)) {
+			LOG_WARN("another user's process connected and was sent away");
+			mig_conn_close(&conn);
+			continue;
+		}
 		if (mig_channel_create_on(&conn, d->stop.fd, &d->ch) != 0)
 			return out_of_memory(d);
 		mig_channel_set_timeout(d->ch, HELLO_MS);
@@ -108,6 +114,9 @@ static int
 compare(struct mig_dest *d, const struct wherry_record *hello)
 {
 	int rc = mig_hello_compare(hello, &d->regions, &d->peer, d->map, &d->n_map, &d->reason);
+
+	d->self.handover = d->peer.handover && d->agent->ops.borrow != NULL;
+	memcpy(d->self.token, d->peer.token, sizeof(d->self.token));
 
 	if (rc == 0 && !d->peer.has_key)
 		rc = mig_fail(&d->reason, -EPROTO, "the source sent no key for the digest");
@@ -280,6 +289,8 @@ run(struct mig_dest *d)
 		rc = compare(d, &hello);
 	if (rc == 0)
 		rc = send_hello(d);
+	if (rc == 0 && d->self.handover)
+		rc = mig_handover_borrow(d->agent, &d->peer, &d->regions, &d->reason);
 	if (rc == 0)
 		rc = mig_dest_open_lanes(d);
 	if (rc == 0)

@@ -74,6 +74,9 @@ mig_hello_put(
 		wherry_table_put_text(t, WHERRY_HELLO_OWNER, hello->owner.id);
 		wherry_table_put_u64(t, WHERRY_HELLO_EPOCH, hello->owner.epoch);
 	}
+	if (hello->handover)
+		wherry_table_put_bytes(
+			t, WHERRY_HELLO_HANDOVER, hello->token, sizeof(hello->token));
 	for (uint32_t i = 0; i < regions->n; i++)
 		put_region(t, &regions->list[i]);
 }
@@ -120,6 +123,11 @@ read_hello(const struct wherry_record *rec, struct mig_hello *peer)
 	wherry_field_text(
 		rec->payload, rec->len, WHERRY_HELLO_OWNER, peer->owner.id, sizeof(peer->owner.id));
 	peer->owner.epoch = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_EPOCH, 0);
+	if (wherry_field_find(rec->payload, rec->len, WHERRY_HELLO_HANDOVER, &key) &&
+		key.len == sizeof(peer->token)) {
+		memcpy(peer->token, key.bytes, key.len);
+		peer->handover = true;
+	}
 	peer->verify = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_VERIFY, 0) != 0;
 	read_channels(rec, peer);
 	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TIMEOUT_MS, 0);

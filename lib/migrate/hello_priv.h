@@ -52,6 +52,8 @@ struct mig_hello {
 	unsigned int pause_ms;     /* how long a lost connection may be recovered; 0: it may not */
 	char arbiter[512];         /* what names its record; "": the source has none */
 	struct wherry_owner owner; /* as the source's arbiter says */
+	bool handover;             /* memory as files */
+	uint8_t token[MIG_SESSION_LEN]; /* what the connection that brings them begins with */
 };
 
 /* Fill in what is the same in every hello of this process. */

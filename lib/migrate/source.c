@@ -343,14 +343,43 @@ precopy(struct mig_source *s)
 }
 
 static int
+decide(struct mig_source *s)
+{
+	return s->agent->arbiter != NULL ? switch_over_by_arbiter(s) : switch_over(s);
+}
+
+/* A connection within a machine is not lost and recovered. */
+static void
+offer_handover(struct mig_source *s)
+{
+	s->self.handover = true;
+	memcpy(s->self.token, s->self.session, sizeof(s->self.token));
+	s->self.channels = s->params.channels = 1;
+	s->self.pause_ms = 0;
+	s->params.pause_limit_ms = WHERRY_NO_PAUSE;
+}
+
+static int
+hand_over(struct mig_source *s, const struct mig_uri *uri)
+{
+	int rc = mig_source_handover(s, uri);
+
+	return rc == 0 ? decide(s) : rc;
+}
+
+static int
 run(struct mig_source *s, const struct mig_uri *uri)
 {
 	int rc = mig_source_prepare(s);
 
 	if (rc == 0)
 		rc = mig_source_connect(s, uri);
+	if (rc == 0 && mig_source_can_lend(s, uri))
+		offer_handover(s);
 	if (rc == 0)
 		rc = mig_source_compare(s);
+	if (rc == 0 && s->self.handover && s->peer.handover)
+		return hand_over(s, uri);
 	if (rc == 0)
 		rc = mig_source_open_lanes(s, uri);
 	if (rc == 0)
@@ -369,9 +398,7 @@ run(struct mig_source *s, const struct mig_uri *uri)
 		rc = mig_source_move(s, WHERRY_STATE_FINAL);
 	if (rc == 0)
 		rc = finish(s);
-	if (rc != 0)
-		return rc;
-	return s->agent->arbiter != NULL ? switch_over_by_arbiter(s) : switch_over(s);
+	return rc == 0 ? decide(s) : rc;
 }
 
 /* Until the arbiter says who owns, this process is nobody. */

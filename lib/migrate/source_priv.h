@@ -90,6 +90,12 @@ int mig_source_quiesce(struct mig_source *s);
 int mig_source_move(struct mig_source *s, enum wherry_state to);
 /* For the sender: how far it is. ctx: the source. */
 void mig_source_on_progress(void *ctx);
+/* May memory be handed over to who listens at uri? */
+bool mig_source_can_lend(const struct mig_source *s, const struct mig_uri *uri);
+/* Compared: hand it over, stop, and send what is no memory. */
+int mig_source_handover(struct mig_source *s, const struct mig_uri *uri);
+/* A round in which nothing is sent. */
+int mig_source_empty_round(struct mig_source *s, bool final);
 /* A snapshot, from its first state to its last. */
 int mig_source_snapshot(struct mig_source *s, const char *path);
 /* The channel failed: its reason is ours. */

@@ -288,3 +288,18 @@ mig_source_final_round(struct mig_source *s)
 		s->agent, t.pending > s->round_pages ? t.pending - s->round_pages : 0);
 	return 0;
 }
+
+int
+mig_source_empty_round(struct mig_source *s, bool final)
+{
+	int rc;
+
+	s->round = (struct wherry_round){ .n = s->round.n + 1, .final = final };
+	s->round_pages = 0;
+	rc = send_all_regions(s);
+	if (rc == 0)
+		rc = close_round(s);
+	if (rc == 0)
+		mig_agent_set_round(s->agent, &s->round);
+	return rc;
+}

@@ -68,6 +68,12 @@ struct wherry_late_frame {
 	size_t len;         /**< without the checksum */
 };
 
+/** Something that another process on this machine goes on with: memory, a line to the network. */
+struct wherry_lent {
+	char name[64]; /**< of the region, or "@" and what both sides call it */
+	int fd;        /**< of it */
+};
+
 /** What the application does for the agent. Every op may be NULL but quiesce and takeover. */
 struct wherry_agent_ops {
 	/** Source: stop application and devices; say when the last burst was handled (CLOCK_MONOTONIC, ns). */
@@ -90,6 +96,18 @@ struct wherry_agent_ops {
 	void (*silence)(void *ctx);
 	/** Source: another process runs now. */
 	void (*released)(void *ctx);
+	/**
+	 * Source, unix: only: the @p i-th thing that is handed over as a file instead of being
+	 * copied. 1: there is one, its fd stays the application's; 0: those were all; -errno: it
+	 * cannot be had. Every region has to be among them. NULL: pages are sent.
+	 */
+	int (*lend)(void *ctx, unsigned int i, struct wherry_lent *ret_lent);
+	/**
+	 * Destination, before READY: look at @p lent in the place of its own of that name, and
+	 * write nothing to it until takeover; discard puts all back. The fd is the
+	 * application's from here, on failure the agent's. NULL: pages are wanted.
+	 */
+	int (*borrow)(void *ctx, const struct wherry_lent *lent);
 	/** Destination: every byte is there and proved; look whether it can be taken over. Before READY. */
 	int (*verify)(void *ctx);
 	/** Destination: COMMIT is held. Run; say when the first burst was handled (CLOCK_MONOTONIC, ns). */
@@ -175,6 +193,7 @@ struct wherry_migrate_params {
 	unsigned int channels;       /**< connections, at most 32; 0: one for each CPU, at most 4 */
 	bool compress;               /**< zstd, batch by batch, where it makes them shorter */
 	unsigned int pause_limit_ms; /**< how long a lost connection may be recovered; 0: 60000 */
+	bool copy;                   /**< unix: send pages even where memory could be handed over */
 	bool release; /**< file: the application ends with its snapshot, which then owns the state */
 	struct wherry_tls tls; /**< for this migration; all NULL: the agent's; copied */
 	bool insecure;         /**< TCP beyond loopback is fine without keys */

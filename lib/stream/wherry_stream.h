@@ -123,6 +123,9 @@ enum wherry_field_id {
 
 	WHERRY_HELLO_PAUSE_MS = 48, /**< u64, source: so long a lost connection may be recovered */
 
+	WHERRY_HELLO_HANDOVER =
+		40, /**< bytes: memory as files instead of pages: known by these; answered likewise */
+
 	WHERRY_REGION_NAME = 1, /**< text */
 	WHERRY_REGION_BASE,     /**< u64: virtual address */
 	WHERRY_REGION_LEN,      /**< u64: bytes */

@@ -189,6 +189,37 @@ source_throttle(void *ctx, unsigned int percent)
 	__atomic_store_n(&pair->throttle, percent, __ATOMIC_RELEASE);
 }
 
+/* Somebody who can reach the socket, and does not know the token. */
+static void
+send_stranger(struct pair *pair)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	uint8_t rubbish[80];
+
+	memset(rubbish, 'x', sizeof(rubbish));
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.100s", pair->dest_uri + 5);
+	pair->stranger = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (connect(pair->stranger, (struct sockaddr *)&un, sizeof(un)) != 0 ||
+		send(pair->stranger, rubbish, sizeof(rubbish), MSG_NOSIGNAL) < 0)
+		pair->stranger = -1;
+}
+
+static int
+source_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent)
+{
+	struct pair *pair = ctx;
+
+	pair->lends += i == 0;
+	/* at first it is asked whether it could; then it is connected, and has said nothing */
+	if (pair->opts.stranger && pair->lends == 2 && pair->stranger == 0)
+		send_stranger(pair);
+	if (i == PAIR_REGIONS - (unsigned int)pair->opts.lend_less)
+		return 0;
+	snprintf(ret_lent->name, sizeof(ret_lent->name), "%s", region_names[i]);
+	ret_lent->fd = pair->fd[i];
+	return 1;
+}
+
 static int
 source_late(void *ctx, struct wherry_late_frame *ret_frame)
 {
@@ -233,6 +264,7 @@ source_create(struct pair *pair)
 		.released = source_released,
 		.late = pair->opts.late != 0 ? source_late : NULL,
 		.silence = source_silence,
+		.lend = pair->opts.lend ? source_lend : NULL,
 		.takeover = pair_refuse,
 		.ctx = pair };
 	struct wherry_section section = {
@@ -298,6 +330,37 @@ map(size_t len, int flags)
 	return p;
 }
 
+void
+pair_map_file(struct pair *pair, int i, int fd, int prot)
+{
+	void *p = mmap(pair->mem[i], pair->len[i], prot,
+		MAP_SHARED | (pair->mem[i] != NULL ? MAP_FIXED : 0), fd, 0);
+
+	if (p != MAP_FAILED)
+		pair->mem[i] = p;
+}
+
+int
+pair_make_file(struct pair *pair, int i)
+{
+	int fd = memfd_create("pair", MFD_CLOEXEC);
+
+	return fd >= 0 && ftruncate(fd, (off_t)pair->len[i]) == 0 ? fd : -1;
+}
+
+/* The memory of the source; a child has a copy of it unless it is a file. */
+static void
+make_memory(struct pair *pair, int i)
+{
+	if (!pair->opts.lend) {
+		pair->mem[i] = map(pair->len[i], MAP_PRIVATE);
+		return;
+	}
+	pair->fd[i] = pair_make_file(pair, i);
+	pair_map_file(pair, i, pair->fd[i], PROT_READ | PROT_WRITE);
+	CHECK(pair->mem[i] != NULL);
+}
+
 /* Every third page holds zeroes, the others something. */
 static void
 fill(struct pair *pair)
@@ -341,7 +404,7 @@ pair_create(const struct pair_opts *opts)
 	pair->len[0] = opts->len != 0 ? opts->len : 4u << 20;
 	pair->len[1] = 64 * PAIR_PAGE;
 	for (int i = 0; i < PAIR_REGIONS; i++)
-		pair->mem[i] = map(pair->len[i], MAP_PRIVATE);
+		make_memory(pair, i);
 	pair->shared = map(sizeof(*pair->shared), MAP_SHARED);
 	name_everything(pair);
 	if (!opts->no_dest)
@@ -497,6 +560,8 @@ pair_destroy(struct pair *pair)
 	proxy_destroy(pair->proxy);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		munmap(pair->mem[i], pair->len[i]);
+	for (int i = 0; pair->opts.lend && i < PAIR_REGIONS; i++)
+		close(pair->fd[i]);
 	munmap(pair->shared, sizeof(*pair->shared));
 	if (pair->opts.arbiter != NULL)
 		unlink(pair->arbiter + strlen("lock:"));

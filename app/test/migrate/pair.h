@@ -47,6 +47,9 @@ struct pair_opts {
 	bool no_dest;                    /* nobody listens */
 	struct wherry_tls tls, dest_tls; /* keys of each */
 	bool insecure;                   /* both */
+	bool lend;                       /* memory is handed over as files */
+	bool lend_less;                  /* but for the second region */
+	bool stranger;                   /* one connects before it is */
 	const char *arbiter; /* spec of the arbiter of both, "lock": one is made; NULL: none */
 };
 
@@ -58,6 +61,7 @@ struct pair_shared {
 	uint64_t hash; /* of its memory at the end */
 	unsigned int verifies, takeovers, discards, loads;
 	unsigned int injected, injected_wrong;
+	unsigned int borrowed;
 	char section[32]; /* as loaded */
 	char log[4096];   /* its warnings and errors */
 	char trouble[256];
@@ -67,6 +71,9 @@ struct pair {
 	struct pair_opts opts;
 	uint8_t *mem[PAIR_REGIONS];
 	size_t len[PAIR_REGIONS];
+	int fd[PAIR_REGIONS]; /* of lend */
+	unsigned int lends;   /* how often lend was asked from the beginning */
+	int stranger;         /* its connection; 0: none yet; -1: it came to nothing */
 	struct pair_shared *shared;
 	char dest_uri[128], uri[128], control[128], arbiter[160];
 	pid_t child;

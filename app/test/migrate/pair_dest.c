@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -53,11 +54,35 @@ dest_verify(void *ctx)
 	return pair->opts.dest_verify_rc;
 }
 
+/* To be read only: whoever writes before takeover is killed by it. */
+static int
+dest_borrow(void *ctx, const struct wherry_lent *lent)
+{
+	struct pair *pair = ctx;
+	int i = strcmp(lent->name, "arena") == 0 ? 0 : 1;
+
+	pair_map_file(pair, i, lent->fd, PROT_READ);
+	close(lent->fd);
+	pair->shared->borrowed++;
+	return 0;
+}
+
+/* It is ours: leave a mark that the source can see. */
+static void
+own_borrowed(struct pair *pair)
+{
+	for (int i = 0; pair->opts.lend && pair->shared->borrowed != 0 && i < PAIR_REGIONS; i++)
+		mprotect(pair->mem[i], pair->len[i], PROT_READ | PROT_WRITE);
+	if (pair->shared->borrowed != 0)
+		pair->mem[1][0] = 0x77;
+}
+
 static int
 dest_takeover(void *ctx, uint64_t *ret_first_burst_ns)
 {
 	struct pair *pair = ctx;
 
+	own_borrowed(pair);
 	pair_sleep_us(pair->opts.dest_takeover_ms * 1000);
 	pair->shared->takeovers++;
 	*ret_first_burst_ns = pair_now_ns();
@@ -117,6 +142,7 @@ dest_create(struct pair *pair)
 		.takeover = dest_takeover,
 		.inject = dest_inject,
 		.discard = dest_discard,
+		.borrow = pair->opts.lend ? dest_borrow : NULL,
 		.ctx = pair };
 	struct wherry_section section = { .name = "port0",
 		.version =
@@ -149,6 +175,8 @@ pair_child_main(struct pair *pair)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
 	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
+	for (int i = 0; pair->opts.lend && i < PAIR_REGIONS; i++)
+		pair_map_file(pair, i, pair_make_file(pair, i), PROT_READ | PROT_WRITE);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
 	rc = pair_make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);

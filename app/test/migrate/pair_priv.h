@@ -15,4 +15,8 @@ void pair_drop_watches(struct pair *pair);
 /* The destination, from fork to exit. */
 void pair_child_main(struct pair *pair);
 
+/* Memory that is a file: of region i, -1: none; and mapped in the place of what is there. */
+int pair_make_file(struct pair *pair, int i);
+void pair_map_file(struct pair *pair, int i, int fd, int prot);
+
 #endif /* PAIR_PRIV_H */
