@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "keys.h"
 #include "pair.h"
 #include "test.h"
 #include "wherry_stream.h"
@@ -376,4 +377,30 @@ TEST(command_exporter_says_what_is_so_also_of_the_dead)
 	CHECK(unlink(alive) == 0 && unlink(dead) == 0 && rmdir(folder) == 0);
 	expect("exporter --listen=nowhere", 64, "is no ADDRESS:PORT");
 	expect("exporter --listen=192.0.2.1:0", 1, "cannot listen");
+}
+
+TEST(command_migrate_hands_keys_to_the_application)
+{
+	struct pair_opts opts = { .tcp = true, .len = SMALL };
+	struct keys *keys = keys_make();
+	char args[512];
+	struct pair *pair;
+
+	find_command();
+	keys_psk(keys, "p", "a:00112233445566778899aabbccddeeff\n");
+	opts.dest_tls = keys_psk_of(keys, "p");
+	pair = pair_create(&opts);
+	snprintf(args, sizeof(args), "migrate --control=%s --tls-cert=%s %s", pair->control,
+		opts.dest_tls.psk, pair->uri);
+	expect(args, 1, "certificate, key and CA");
+	snprintf(args, sizeof(args), "migrate --control=%s --tls-ca=no-such-file %s", pair->control,
+		pair->uri);
+	expect(args, 2, "cannot find no-such-file");
+	snprintf(args, sizeof(args), "migrate --control=%s --tls-psk=%s %s", pair->control,
+		opts.dest_tls.psk, pair->uri);
+	expect(args, 0, "completed");
+	pair_reap(pair);
+	CHECK_EQ(pair->shared->takeovers, 1);
+	pair_destroy(pair);
+	keys_drop(keys);
 }
