@@ -26,6 +26,15 @@ static const unsigned int forward[] = { WHERRY_REC_HELLO, WHERRY_REC_PAGES, WHER
 static const unsigned int backward[] = { WHERRY_REC_HELLO, WHERRY_REC_GOT, WHERRY_REC_READY,
 	WHERRY_REC_RUNNING };
 
+static void
+at_every_record(void (*fn)(bool back, unsigned int type))
+{
+	for (size_t i = 0; i < sizeof(forward) / sizeof(forward[0]); i++)
+		fn(false, forward[i]);
+	for (size_t i = 0; i < sizeof(backward) / sizeof(backward[0]); i++)
+		fn(true, backward[i]);
+}
+
 /* The record, and whose it is. */
 static bool
 source_owns(const struct pair *pair, uint64_t *ret_epoch)
@@ -183,10 +192,7 @@ kill_at(bool back, unsigned int type)
 
 TEST(switchover_survives_kill_9_of_the_destination_at_every_record)
 {
-	for (size_t i = 0; i < 5; i++)
-		kill_at(false, forward[i]);
-	for (size_t i = 0; i < 4; i++)
-		kill_at(true, backward[i]);
+	at_every_record(kill_at);
 }
 
 /*
@@ -223,10 +229,7 @@ stop_at(bool back, unsigned int type)
 
 TEST(switchover_survives_a_destination_that_stops_for_longer_than_the_timeout)
 {
-	for (size_t i = 0; i < 5; i++)
-		stop_at(false, forward[i]);
-	for (size_t i = 0; i < 4; i++)
-		stop_at(true, backward[i]);
+	at_every_record(stop_at);
 }
 
 static void

@@ -55,51 +55,27 @@ type1_guess_info(struct type1_info *ret_info)
 	return rc;
 }
 
-/* Chains lead forward; what leads elsewhere ends. NULL: no such capability of that size. */
+/* NULL: no such capability of that size. */
 static const void *
 find_cap(const struct vfio_iommu_type1_info *info, uint16_t id, size_t min)
 {
-	uint32_t at = info->cap_offset, before = 0;
+	bool any = (info->flags & VFIO_IOMMU_INFO_CAPS) != 0;
 
-	if ((info->flags & VFIO_IOMMU_INFO_CAPS) == 0)
-		return NULL;
-	while (at > before && (uint64_t)at + min <= info->argsz) {
-		const struct vfio_info_cap_header *cap = (const void *)((const char *)info + at);
-
-		if (cap->id == id)
-			return cap;
-		before = at;
-		at = cap->next;
-	}
-	return NULL;
+	return vfio_find_cap(info, any ? info->cap_offset : 0, id, min);
 }
 
-/* Ask until the buffer is as large as the kernel wants it. */
 static int
 ask(int container, struct vfio_iommu_type1_info **ret_raw)
 {
-	uint32_t size = sizeof(struct vfio_iommu_type1_info), want;
-	struct vfio_iommu_type1_info *raw;
-	int rc;
+	const struct vfio_iommu_type1_info question = { .argsz = 0 };
+	void *answer;
+	int rc = vfio_ask(container, VFIO_IOMMU_GET_INFO, &question, sizeof(question), &answer);
 
-	for (;;) {
-		raw = wherry_fault("type1.info") ? NULL : calloc(1, size);
-		if (raw == NULL)
-			return -ENOMEM;
-		raw->argsz = size;
-		rc = wherry_sys->ioctl(container, VFIO_IOMMU_GET_INFO, raw);
-		want = raw->argsz;
-		if (rc != 0 || want <= size)
-			break;
-		free(raw);
-		size = want;
-	}
 	if (rc != 0) {
 		LOG_ERR("the container does not describe its IOMMU: %s", strerror(-rc));
-		free(raw);
 		return rc == -ENOMEM ? rc : -ENODEV;
 	}
-	*ret_raw = raw;
+	*ret_raw = answer;
 	return 0;
 }
 

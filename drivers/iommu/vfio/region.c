@@ -10,37 +10,20 @@
 
 #define LOG_PREFIX "iommu/vfio"
 
-/*
- * What the kernel says of a region, with its capabilities behind; freed by the caller.
- * -ENOENT: no such region. It says how much room it wants, at the second time it gets it.
- */
+/* What the kernel says of a region; freed by the caller. -ENOENT: no such region. */
 static int
 ask_region(const struct vfio_device *dev, unsigned int index, struct vfio_region_info **ret_info)
 {
-	uint32_t size = sizeof(struct vfio_region_info), want;
-	struct vfio_region_info *info;
+	const struct vfio_region_info question = { .index = index };
+	void *answer;
 	int rc;
 
 	if (index >= dev->info.n_regions)
 		return -ENOENT;
-	for (;;) {
-		info = wherry_fault("vfio.region") ? NULL : calloc(1, size);
-		if (info == NULL)
-			return -ENOMEM;
-		info->argsz = size;
-		info->index = index;
-		rc = wherry_sys->ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, info);
-		want = info->argsz;
-		if (rc != 0 || want <= size)
-			break;
-		free(info);
-		size = want;
-	}
-	if (rc != 0) {
-		free(info);
+	rc = vfio_ask(dev->fd, VFIO_DEVICE_GET_REGION_INFO, &question, sizeof(question), &answer);
+	if (rc != 0)
 		return rc == -ENOMEM ? rc : -ENOENT;
-	}
-	*ret_info = info;
+	*ret_info = answer;
 	return 0;
 }
 
@@ -75,25 +58,6 @@ wherry_vfio_get_region(
 	const struct vfio_device *half = vfio_device_of(dev);
 
 	return vfio_device_in_use(half) ? get_region(half, index, ret_region) : -EINVAL;
-}
-
-/* The capability of that id, or NULL; offsets that lead out of the answer end the search. */
-static const struct vfio_info_cap_header *
-find_cap(const struct vfio_region_info *info, uint16_t id, size_t min)
-{
-	uint32_t at = info->cap_offset, before = 0;
-
-	if ((info->flags & VFIO_REGION_INFO_FLAG_CAPS) == 0)
-		return NULL;
-	while (at > before && (uint64_t)at + min <= info->argsz) {
-		const struct vfio_info_cap_header *cap = (const void *)((const char *)info + at);
-
-		if (cap->id == id)
-			return cap;
-		before = at;
-		at = cap->next;
-	}
-	return NULL;
 }
 
 static int
@@ -134,8 +98,9 @@ map_parts(const struct vfio_device *dev, const struct vfio_region_info *info,
 static int
 map_region(const struct vfio_device *dev, const struct vfio_region_info *info, void **ret_p)
 {
-	const struct vfio_info_cap_header *cap = find_cap(info, VFIO_REGION_INFO_CAP_SPARSE_MMAP,
-		sizeof(struct vfio_region_info_cap_sparse_mmap));
+	const struct vfio_region_info_cap_sparse_mmap *parts = vfio_find_cap(info,
+		(info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0,
+		VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof(*parts));
 	int rc;
 
 	if (info->size == 0)
@@ -144,8 +109,8 @@ map_region(const struct vfio_device *dev, const struct vfio_region_info *info, v
 		return -EOPNOTSUPP;
 	if (wherry_fault("vfio.mmap"))
 		return -ENOMEM;
-	if (cap != NULL)
-		rc = map_parts(dev, info, (const void *)cap, ret_p);
+	if (parts != NULL)
+		rc = map_parts(dev, info, parts, ret_p);
 	else
 		rc = wherry_sys->mmap(NULL, info->size, protection(info), MAP_SHARED, dev->fd,
 			(off_t)info->offset, ret_p);

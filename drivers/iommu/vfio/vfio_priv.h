@@ -5,7 +5,7 @@
 /*
  * The files of this folder: sysfs.c reads attributes, function.c puts them together,
  * gaps.c judges what is missing; vfio_device.c opens and closes, region.c, irq.c and
- * control.c are the calls on an open device; dma_log.c and ladder.c are about what it wrote.
+ * control.c are the calls on an open device, answer.c what they hear; dma_log.c and ladder.c are about what it wrote.
  */
 
 #include <linux/vfio.h>

@@ -58,6 +58,17 @@ int vfio_device_use(struct vfio_device *dev, int fd);
 /** Interrupts off, regions unmapped, fd closed. Harmless when not in use. */
 void vfio_device_unuse(struct vfio_device *dev);
 
+/**
+ * Ask with a VFIO struct of @p size bytes that begins with argsz, which is seen to here. The
+ * answer is as long as its argsz says; the caller frees it. Errors: -ENOMEM, or as the kernel's.
+ */
+int vfio_ask(int fd, unsigned long request, const void *question, uint32_t size, void **ret_answer);
+/**
+ * The capability of that id and at least @p min bytes in such an answer, or NULL. @p first is where
+ * the chain begins, 0: there is none. Chains lead forward; what leads elsewhere ends.
+ */
+const void *vfio_find_cap(const void *answer, uint32_t first, uint16_t id, size_t min);
+
 /** The device half behind a handle of any VFIO backend, or NULL. */
 struct vfio_device *vfio_device_of(const struct wherry_device *dev);
 
