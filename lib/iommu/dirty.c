@@ -63,10 +63,10 @@ wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span,
 	while (domain_next_locked(sink->dom, span, &e)) {
 		struct mapping *m = e.value;
 		const uint64_t *own = words;
+		struct wherry_span part = cut_words(span, clip(span, e.span), page, &own);
 
 		if (m->pending != NULL)
-			wherry_bitmap_or_words(m->pending,
-				cut_words(span, clip(span, e.span), page, &own), page, own);
+			wherry_bitmap_or_words(m->pending, part, page, own);
 	}
 }
 

@@ -98,6 +98,35 @@ TEST_EACH(domain_dirty_harvest_clears_and_the_next_write_shows_again, backends, 
 	rig_close(&r);
 }
 
+/* Of more pages than a word has bits, beginning and ending inside of words. */
+TEST_EACH(domain_dirty_harvest_of_several_mappings_tells_them_apart, backends, spec)
+{
+	const uint64_t n_pages[] = { 100, 70, 200 }, written[] = { 7, 133, 300 };
+	struct wherry_span span = { .iova = BASE };
+	struct wherry_bitmap *bm;
+	uint64_t at = 0;
+	struct rig r;
+
+	rig_open(&r, spec);
+	for (unsigned int i = 0; i < 3; at += n_pages[i++])
+		(void)rig_map(&r, BASE + at * r.page, at, n_pages[i]);
+	span.len = at * r.page;
+	start(&r);
+	for (unsigned int i = 0; i < 3; i++)
+		CHECK_EQ(rig_poke(&r, 0, BASE + written[i] * r.page, 1), 0);
+	bm = rig_bitmap(&r, span);
+	CHECK_EQ(wherry_domain_dirty_harvest(r.dom, span, bm), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		CHECK(wherry_bitmap_test(bm, BASE + written[i] * r.page));
+	CHECK(!wherry_bitmap_test(bm, BASE + 107 * r.page)); /* as far in as another one is */
+	CHECK(!wherry_bitmap_test(bm, BASE + 177 * r.page));
+	if (r.caps.granule == r.page)
+		CHECK_EQ(wherry_bitmap_count(bm), 3);
+	CHECK_EQ(rig_harvest_count(&r, span), 0);
+	wherry_bitmap_destroy(bm);
+	rig_close(&r);
+}
+
 TEST_EACH(domain_dirty_read_leaves_the_bits, backends, spec)
 {
 	struct wherry_span span;
