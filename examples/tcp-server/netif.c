@@ -13,6 +13,7 @@
 #include <lwip/prot/ethernet.h>
 #include <lwip/prot/tcp.h>
 #include <netif/ethernet.h>
+#include <wherry_announce.h>
 
 #include "port.h"
 #include "server.h"
@@ -225,5 +226,16 @@ netif_rebind(struct state *state)
 void
 netif_announce(struct state *state)
 {
-	etharp_gratuitous(state->netif);
+	struct wherry_announce who = { .ip4 = { 0 } };
+	uint8_t frame[WHERRY_ANNOUNCE_LEN];
+
+	memcpy(who.mac, state->netif->hwaddr, sizeof(who.mac));
+	memcpy(who.ip4, netif_ip4_addr(state->netif), sizeof(who.ip4));
+	for (unsigned int i = 0; i < WHERRY_ANNOUNCE_KINDS; i++) {
+		size_t len = wherry_announce_frame(&who, (enum wherry_announce_kind)i, frame);
+		void *room = len != 0 ? port_send(state->server->port, len) : NULL;
+
+		if (room != NULL)
+			memcpy(room, frame, len);
+	}
 }

@@ -35,6 +35,7 @@ enum {
 	OPT_TLS_PEER,
 	OPT_TLS_PSK,
 	OPT_INSECURE,
+	OPT_ANNOUNCE,
 	OPT_NAME
 };
 
@@ -48,6 +49,9 @@ static const struct argp_option table[] = {
 	{ "tls-peer", OPT_TLS_PEER, "NAME", 0, "whom that is for (the URI's host; any source)", 0 },
 	{ "tls-psk", OPT_TLS_PSK, "FILE", 0, "a key IDENTITY:HEX instead of certificates", 0 },
 	{ "insecure", OPT_INSECURE, NULL, 0, "migrate beyond loopback without TLS", 0 },
+	{ "announce", OPT_ANNOUNCE, "INITIAL,MAX,ROUNDS,STEP", 0,
+		"after a takeover: ms to the second round, ms at most, rounds, ms more each (50,550,5,100)",
+		0 },
 	{ "control", OPT_CONTROL, "PATH", 0, "control socket (/run/wherry/NAME.sock)", 0 },
 	{ "ip", OPT_IP, "ADDR/BITS", 0, "address to serve on; an incoming server gets it", 0 },
 	{ "gw", OPT_GW, "ADDR", 0, "gateway", 0 },
@@ -110,6 +114,22 @@ parse_prefix(struct argp_state *as, char *arg, struct options *o)
 }
 
 static void
+parse_announce(struct argp_state *as, char *arg, struct wherry_announce_params *p)
+{
+	unsigned int *to[] = { &p->initial_ms, &p->max_ms, &p->rounds, &p->step_ms };
+	char *save = NULL, *word = strtok_r(arg, ",", &save);
+
+	for (size_t i = 0; i < 4; i++, word = strtok_r(NULL, ",", &save)) {
+		if (word == NULL)
+			argp_error(as, "--announce: four numbers are needed");
+		else
+			*to[i] = (unsigned int)parse_number(as, "announce", word, 100000);
+	}
+	if (word != NULL || p->rounds == 0)
+		argp_error(as, "--announce: four numbers are needed, and a round");
+}
+
+static void
 parse_string(int key, const char *arg, struct options *o)
 {
 	const char **where = key == OPT_NAME ? &o->name
@@ -158,6 +178,9 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	case OPT_IOMMU:
 	case OPT_CONTENT:
 		parse_string(key, arg, o);
+		break;
+	case OPT_ANNOUNCE:
+		parse_announce(as, arg, &o->announce);
 		break;
 	case OPT_IP:
 		parse_prefix(as, arg, o);

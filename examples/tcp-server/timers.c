@@ -8,11 +8,10 @@
 #include <lwip/priv/tcp_priv.h>
 
 #include "netif.h"
+#include "server.h"
 #include "state.h"
 
 #define MS UINT64_C(1000000)
-
-static const uint64_t announce_after[ANNOUNCEMENTS] = { 0, 50 * MS, 200 * MS, 500 * MS, 1000 * MS };
 
 void
 timers_init(struct timers *t, uint64_t now_ns)
@@ -20,14 +19,14 @@ timers_init(struct timers *t, uint64_t now_ns)
 	*t = (struct timers){
 		.tcp_ns = now_ns + TCP_TMR_INTERVAL * MS,
 		.second_ns = now_ns + ARP_TMR_INTERVAL * MS,
-		.said = ANNOUNCEMENTS,
+		.announce_ns = UINT64_MAX,
 	};
 }
 
 void
 timers_announce(struct timers *t, uint64_t now_ns)
 {
-	t->announced_ns = now_ns;
+	t->announce_ns = now_ns;
 	t->said = 0;
 }
 
@@ -46,11 +45,14 @@ is_due(uint64_t *at_ns, uint64_t now_ns, uint64_t period_ns)
 static uint64_t
 announce_due(struct timers *t, struct state *state, uint64_t now_ns)
 {
-	if (t->said < ANNOUNCEMENTS && now_ns >= t->announced_ns + announce_after[t->said]) {
-		netif_announce(state);
-		t->said++;
-	}
-	return t->said < ANNOUNCEMENTS ? t->announced_ns + announce_after[t->said] : UINT64_MAX;
+	int ms;
+
+	if (now_ns < t->announce_ns)
+		return t->announce_ns;
+	netif_announce(state);
+	ms = wherry_announce_delay(&state->server->opts.announce, ++t->said);
+	t->announce_ns = ms < 0 ? UINT64_MAX : now_ns + (uint64_t)ms * MS;
+	return t->announce_ns;
 }
 
 uint64_t

@@ -11,19 +11,17 @@
 
 struct state;
 
-#define ANNOUNCEMENTS 5u
-
 /* Of this process; times are CLOCK_MONOTONIC in ns. */
 struct timers {
-	uint64_t tcp_ns;       /* when tcp_tmr() is due */
-	uint64_t second_ns;    /* when what is done every second is due */
-	uint64_t announced_ns; /* when announcing began */
-	unsigned int said;     /* announcements since, up to ANNOUNCEMENTS */
+	uint64_t tcp_ns;      /* when tcp_tmr() is due */
+	uint64_t second_ns;   /* when what is done every second is due */
+	uint64_t announce_ns; /* when the next announcement is due */
+	unsigned int said;    /* so far */
 };
 
 /* From now on, with nothing to announce. */
 void timers_init(struct timers *timers, uint64_t now_ns);
-/* Say on the link that this process has the address: now, and some times in the next second. */
+/* Say on the link that this process has the address: now, and again as --announce-... say. */
 void timers_announce(struct timers *timers, uint64_t now_ns);
 /* Do what is due; the time when more is. */
 uint64_t timers_run(struct timers *timers, struct state *state, uint64_t now_ns);

@@ -175,8 +175,9 @@ def tcp_move_announces_itself_to_the_link_and_to_idle_clients(net):
         frames = sniff(1.3, sniffer)
     arps = [f for f in frames if f[1][12:14] == b"\x08\x06"
             and f[1][28:32] == f[1][38:42] == socket.inet_aton(lab.SERVER)]
+    rarps = [f for f in frames if f[1][12:14] == b"\x80\x35" and f[1][6:12] == f[1][22:28] == f[1][32:38]]
     acks = [f for f in frames if f[1][12:14] == b"\x08\x00" and f[1][23] == 6]
-    assert len(arps) == 5, len(arps)
+    assert len(arps) == len(rarps) == 5, (len(arps), len(rarps))
     assert len(acks) >= 4 and acks[3][0] < 500, acks
 
 
@@ -203,7 +204,7 @@ def tcp_move_that_loses_its_destination_goes_on_at_the_source(net):
     b = stand_by(net, "b")
     load = Load(data, 6)
     command = [net.wherry, "migrate", "--control", str(a.control), "--json", "--max-bandwidth", "20M",
-               uri(net, "b")]
+               "--pause-limit", "0", uri(net, "b")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mover:
         time.sleep(1)
         b.process.kill()
@@ -222,7 +223,7 @@ def tcp_move_that_loses_its_source_ends_the_destination(net):
     a = serve(net, os.urandom(MIB))
     b = stand_by(net, "b")
     command = [net.wherry, "migrate", "--control", str(a.control), "--json", "--max-bandwidth", "20M",
-               uri(net, "b")]
+               "--pause-limit", "0", uri(net, "b")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mover:
         time.sleep(1)
         a.process.kill()
