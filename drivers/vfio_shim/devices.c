@@ -164,6 +164,23 @@ shim_count_theirs(int change)
 	wherry_mutex_unlock(&devices.lock);
 }
 
+/* Devices here are the primary's, and so is their memory: what only this process has, none reaches. */
+static bool
+is_the_primarys_locked(void) WHERRY_REQUIRES(&devices.lock)
+{
+	const struct taken *t = LIST_FIRST(&devices.list);
+
+	return t != NULL && t->hw.dom == NULL;
+}
+
+static int
+refuse(struct wherry_span span)
+{
+	LOG_ERR("memory at I/O address %#llx is not mapped: in a secondary process this is for the primary to do",
+		(unsigned long long)span.iova);
+	return -ENOTSUP;
+}
+
 /* The domain of the devices that are ours, or NULL. */
 static struct wherry_domain *
 domain_locked(void) WHERRY_REQUIRES(&devices.lock)
@@ -182,6 +199,8 @@ shim_map(uint64_t vaddr, struct wherry_span span, int *ret_rc)
 
 	wherry_mutex_lock(&devices.lock);
 	dom = domain_locked();
+	if (is_the_primarys_locked())
+		rc = refuse(span);
 	if (dom != NULL) {
 		alone = devices.theirs == 0;
 		rc = wherry_domain_map(
@@ -201,6 +220,10 @@ shim_unmap(struct wherry_span span, int *ret_rc)
 
 	wherry_mutex_lock(&devices.lock);
 	dom = domain_locked();
+	if (is_the_primarys_locked()) {
+		alone = true; /* whoever mapped it will */
+		rc = refuse(span);
+	}
 	if (dom != NULL) {
 		alone = devices.theirs == 0;
 		rc = wherry_domain_unmap(dom, span);

@@ -22,6 +22,7 @@ struct fake {
 	enum rte_iova_mode iova_mode;
 	enum rte_proc_type_t process;
 	bool primary_is_deaf; /* nobody answers a secondary */
+	int answer_fd;        /* not 0: answered with a copy of it, without asking the primary */
 	int answer_len;       /* 0: as the primary gave it; else cut to this */
 	char line[512];       /* the last thing that was logged */
 };

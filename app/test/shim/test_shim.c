@@ -233,6 +233,31 @@ TEST(shim_secondary_goes_the_way_of_its_primary)
 	CHECK_EQ(rte_vfio_release_device(PCI, NIC, primary), 0);
 }
 
+/* Only the primary's memory is in the domain. Taking holds the lock that answering needs. */
+TEST(shim_secondary_maps_no_memory)
+{
+	char why[SHIM_WHY] = "";
+	int fd = -1, primary;
+
+	fake_reset();
+	primary = take(NIC);
+	fake.process = RTE_PROC_SECONDARY;
+	CHECK_EQ(shim_ask_primary(NIC, &fd, why), SHIM_OURS);
+	fake.answer_fd = fd;
+	fake.process = RTE_PROC_PRIMARY;
+	CHECK_EQ(rte_vfio_release_device(PCI, NIC, primary), 0);
+	fake.process = RTE_PROC_SECONDARY;
+	primary = take(NIC);
+	CHECK_EQ(map(1), -1);
+	CHECK_EQ(rte_errno, ENOTSUP);
+	CHECK(strstr(fake.line, "for the primary to do") != NULL);
+	rte_errno = 0;
+	CHECK_EQ(unmap(1), -1);
+	CHECK_EQ(rte_errno, ENOTSUP);
+	CHECK_EQ(rte_vfio_release_device(PCI, NIC, primary), 0);
+	close(fd);
+}
+
 TEST(shim_knows_the_releases_it_was_written_for)
 {
 	CHECK(shim_unknown_release("DPDK 22.11.11") == NULL);
