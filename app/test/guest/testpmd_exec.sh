@@ -6,8 +6,7 @@
 #
 # In a test machine, with pairs of NICs on a cable, bound to vfio-pci, in $WHERRY_NICS. Packets
 # circulate between the two ports of a pair; none may be dropped. TESTs of those below that do not
-# depend on the PMD run on the first pair, on request: small_pages memory_comes_and_goes
-# physical_addresses_are_refused without_shim. "# N passed, N failed, N skipped" comes last.
+# depend on the PMD run on the first pair in place of this, see testpmd_memory.sh.
 # shellcheck source-path=SCRIPTDIR
 set -uo pipefail
 here=$(dirname "$0")
@@ -140,7 +139,7 @@ else
 	mkdir -p /run/dpdk
 	for ((i = 0; i + 1 < ${#nics[@]}; i += 2)); do
 		first=${nics[i]} second=${nics[i + 1]}
-		on_iommufd
+		[ $# -gt 1 ] || on_iommufd
 	done
 	first=${nics[0]} second=${nics[1]}
 	for test in "${@:2}"; do "$test"; done
