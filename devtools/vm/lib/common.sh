@@ -13,6 +13,7 @@
 
 cache=${WHERRY_CACHE:-${XDG_CACHE_HOME:-/var/cache}/wherry}/vm
 export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=3G
+# shellcheck disable=SC2034 # not everybody builds
 jobs=${WHERRY_JOBS:-$(nproc)}
 
 # 77 says "not possible here", as in the tests: a package or the network is missing.

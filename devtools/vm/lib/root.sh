@@ -60,6 +60,7 @@ root_download() { # root_download FOLDER
 # does. A mirror may have the packages and not the source: then what needs the headers is left out there.
 root_headers() { # root_headers FOLDER: leaves them in FOLDER/sdk, if they are to be had
 	local folder=$1 version
+	# shellcheck disable=SC2016 # expanded by dpkg
 	version=$(dpkg-deb -W --showformat '${source:Version}' "$folder"/archives/libdpdk-dev_*.deb) || return 1
 	rm -rf "$folder/source" "$folder/sdk" && mkdir -p "$folder/source"
 	(cd "$folder/source" && own_apt "$folder" source --download-only "dpdk=$version") ||
