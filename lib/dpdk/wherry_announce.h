@@ -19,17 +19,17 @@ WHERRY_BEGIN_DECLS
 
 /** Who is there. Addresses are in network byte order. */
 struct wherry_announce {
-	uint8_t mac[6];
+	uint8_t mac[6];  /**< of the port */
 	uint8_t ip4[4];  /**< all 0: none */
 	uint8_t ip6[16]; /**< all 0: none */
 };
 
 /** The frames of one round, in this order. */
 enum wherry_announce_kind {
-	WHERRY_ANNOUNCE_RARP, /**< for switches: asks for nothing, needs no address */
-	WHERRY_ANNOUNCE_ARP,  /**< for IPv4 neighbours: gratuitous, a request */
-	WHERRY_ANNOUNCE_ND,   /**< for IPv6 neighbours: unsolicited, overriding */
-	WHERRY_ANNOUNCE_KINDS,
+	WHERRY_ANNOUNCE_RARP,  /**< for switches: asks for nothing, needs no address */
+	WHERRY_ANNOUNCE_ARP,   /**< for IPv4 neighbours: gratuitous, a request */
+	WHERRY_ANNOUNCE_ND,    /**< for IPv6 neighbours: unsolicited, overriding */
+	WHERRY_ANNOUNCE_KINDS, /**< how many there are */
 };
 /** Bytes of a frame at most, without the checksum. */
 #define WHERRY_ANNOUNCE_LEN 86u
