@@ -21,13 +21,23 @@ create_tracker(struct wherry_app *app)
 	return wherry_tracker_create(&opts, &app->tracker);
 }
 
+/* The first thing that a source does, before the first page: ctx is the ports of an app. */
+static int
+save_if_alone(void *ctx, void *buf, size_t cap)
+{
+	struct wherry_app *app = RTE_PTR_SUB(ctx, offsetof(struct wherry_app, ports));
+	int rc = app_memory_alone(app);
+
+	return rc == 0 ? ports_save(ctx, buf, cap) : rc;
+}
+
 static int
 create_agent(struct wherry_app *app)
 {
 	const struct wherry_section ports = {
 		.name = PORTS_SECTION,
 		.version = PORTS_SECTION_VERSION,
-		.save = ports_save,
+		.save = save_if_alone,
 		.check = ports_check,
 		.load = ports_load,
 		.ctx = &app->ports,

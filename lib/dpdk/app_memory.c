@@ -137,6 +137,25 @@ wherry_app_add_arena(struct wherry_app *app, const struct wherry_region_opts *op
 	return 0;
 }
 
+int
+app_memory_alone(struct wherry_app *app)
+{
+	const struct app_memory *m;
+
+	STAILQ_FOREACH(m, &app->memory, next) {
+		int rc = m->region != NULL ? wherry_region_find_writer(m->region) : 0;
+
+		if (rc > 0) {
+			LOG_ERR("process %d has \"%s\" mapped for writing, and what it writes is not tracked: it has to end or to map it for reading only",
+				rc, m->name);
+			return -EBUSY;
+		}
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 struct wherry_watch *
 wherry_app_watch(struct wherry_app *app, const char *name)
 {

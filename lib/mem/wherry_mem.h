@@ -73,6 +73,15 @@ void wherry_region_destroy(struct wherry_region *region);
 /** Fill @p ret_info; its pointers live as long as the region. */
 void wherry_region_get_info(
 	const struct wherry_region *region, struct wherry_region_info *ret_info);
+/**
+ * Another process that can write @p region, as a DPDK secondary that was given its memfd, or a
+ * child of fork(): its process id; 0: none. What it writes no tracker of this process sees. Only
+ * processes that this one may look into are seen (proc(5)): its own user's, or root sees all.
+ * Reads the mappings of every process: some milliseconds.
+ *
+ * @retval -EACCES /proc cannot be read; others as opendir(3)
+ */
+int wherry_region_find_writer(const struct wherry_region *region) WHERRY_MUST_CHECK;
 
 /**
  * Map the memory of another process's region, of the same length and page size, in the place

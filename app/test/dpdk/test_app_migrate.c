@@ -5,6 +5,9 @@
  * processes in pmd_app.sh and in the tests of tcp-server.
  */
 #include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <rte_ethdev.h>
@@ -125,6 +128,46 @@ TEST(app_with_other_ports_is_refused_before_the_first_page)
 	check_failed(&a, &b, uri);
 	CHECK_EQ(a.parked, 0);
 	CHECK_EQ(b.verified, 0);
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
+/* As a secondary process, which nobody tracks. */
+TEST(app_whose_memory_another_process_writes_does_not_move)
+{
+	const struct wherry_region_opts opts = { .name = "flows",
+		.vaddr = (void *)(uintptr_t)0x552000000000,
+		.len = 1 << 20,
+		.node = WHERRY_NODE_ANY };
+	struct side a = { 0 }, b = { 0 };
+	struct wherry_arena *arena;
+	struct wherry_status status;
+	char uri[64];
+	pid_t other;
+
+	side_listen_uri(uri, sizeof(uri));
+	side_make(&a, "a", NULL);
+	CHECK_EQ(wherry_app_add_arena(a.app, &opts, &arena), 0);
+	a.port = eal_port("net_null_a", "", 1, eal_mempool());
+	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
+	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
+	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_run(&b, "b", uri, 1);
+	CHECK(side_until(&a.started));
+	other = fork();
+	CHECK(other >= 0);
+	if (other == 0)
+		alarm(20); /* a test that fails leaves it behind */
+	while (other == 0)
+		pause();
+	status = migrate(&a, uri);
+	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
+	CHECK(strstr(status.reason, "could not be saved: Device or resource busy") != NULL);
+	CHECK_EQ(kill(other, SIGKILL), 0);
+	CHECK_EQ(waitpid(other, NULL, 0), other);
+	status = migrate(&a, uri); /* another reason: the other side has no such memory */
+	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
+	CHECK(strstr(status.reason, "could not be saved") == NULL);
 	side_drop(&a, "a");
 	side_drop(&b, "b");
 }

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <numaif.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fault_priv.h"
@@ -365,5 +367,59 @@ TEST(mem_region_lies_on_its_node)
 	}
 	CHECK_EQ(at, node.id);
 	CHECK_EQ(policy, MPOL_PREFERRED);
+	wherry_region_destroy(region);
+}
+
+/* A child with the region as it was inherited, without it, or with reading only. */
+static pid_t
+child_with(const struct wherry_region_info *info, int prot)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	CHECK_EQ(pipe(ready), 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		alarm(20); /* a test that fails leaves it behind */
+		if (prot == PROT_NONE ? munmap(info->vaddr, info->len)
+				      : mprotect(info->vaddr, info->len, prot))
+			_exit(1);
+		while (write(ready[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	CHECK_EQ(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+static void
+end_child(pid_t pid)
+{
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+TEST(mem_region_names_a_process_that_can_write_it)
+{
+	struct wherry_region_opts opts = { .name = "state", .len = MIB, .node = WHERRY_NODE_ANY };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info = make(&opts, &region);
+	pid_t pid;
+
+	CHECK_EQ(wherry_region_find_writer(region), 0);
+	pid = child_with(&info, PROT_READ);
+	CHECK_EQ(wherry_region_find_writer(region), 0);
+	end_child(pid);
+	pid = child_with(&info, PROT_NONE);
+	CHECK_EQ(wherry_region_find_writer(region), 0);
+	end_child(pid);
+	pid = child_with(&info, PROT_READ | PROT_WRITE);
+	CHECK_EQ(wherry_region_find_writer(region), pid);
+	end_child(pid);
+	CHECK_EQ(wherry_region_find_writer(region), 0);
 	wherry_region_destroy(region);
 }

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who else can write a region: every process whose mappings we may read is asked for the region's
+ * file, as /proc shows them. (proc(5), /proc/PID/maps)
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "mem_priv.h"
+
+/* "FROM-TO rw-s OFFSET MAJOR:MINOR INODE ..." */
+static bool
+writes_file(const char *line, const struct stat *st)
+{
+	unsigned int major_no, minor_no;
+	unsigned long inode;
+	char perms[5];
+
+	return sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", perms, &major_no, &minor_no, &inode) ==
+		4 &&
+		perms[1] == 'w' && perms[3] == 's' && inode == st->st_ino &&
+		makedev(major_no, minor_no) == st->st_dev;
+}
+
+/* A process that has ended meanwhile, or that is not ours to look into, has none. */
+static bool
+process_writes(int pid, const struct stat *st)
+{
+	char path[32], line[512];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	while (!found && fgets(line, sizeof(line), f) != NULL)
+		found = writes_file(line, st);
+	(void)fclose(f);
+	return found;
+}
+
+int
+wherry_region_find_writer(const struct wherry_region *region)
+{
+	struct wherry_region_info info;
+	const struct dirent *entry;
+	struct stat st;
+	int writer = 0;
+	DIR *proc;
+
+	wherry_region_get_info(region, &info);
+	if (fstat(info.fd, &st) != 0)
+		return -errno;
+	proc = opendir("/proc");
+	if (proc == NULL)
+		return -errno;
+	while (writer == 0 && (entry = readdir(proc)) != NULL) {
+		int pid = isdigit((unsigned char)entry->d_name[0])
+			? (int)strtol(entry->d_name, NULL, 10)
+			: 0;
+
+		if (pid != 0 && pid != getpid() && process_writes(pid, &st))
+			writer = pid;
+	}
+	closedir(proc);
+	return writer;
+}
