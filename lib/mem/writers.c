@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -18,14 +19,19 @@
 static bool
 writes_file(const char *line, const struct stat *st)
 {
-	unsigned int major_no, minor_no;
-	unsigned long inode;
-	char perms[5];
+	const char *perms = strchr(line, ' ');
+	unsigned long major_no, minor_no;
+	char *at;
 
-	return sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", perms, &major_no, &minor_no, &inode) ==
-		4 &&
-		perms[1] == 'w' && perms[3] == 's' && inode == st->st_ino &&
-		makedev(major_no, minor_no) == st->st_dev;
+	if (perms == NULL || strlen(perms) < 6 || perms[2] != 'w' || perms[4] != 's')
+		return false;
+	(void)strtoul(perms + 5, &at, 16);
+	major_no = strtoul(at, &at, 16);
+	if (*at != ':')
+		return false;
+	minor_no = strtoul(at + 1, &at, 16);
+	return strtoul(at, NULL, 10) == st->st_ino &&
+		makedev((unsigned int)major_no, (unsigned int)minor_no) == st->st_dev;
 }
 
 /* A process that has ended meanwhile, or that is not ours to look into, has none. */
