@@ -30,10 +30,8 @@ static int
 quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 {
 	struct wherry_app *app = ctx;
-	int rc = app_memory_alone(app);
+	int rc = park_cores(app, ret_last_burst_ns);
 
-	if (rc == 0)
-		rc = park_cores(app, ret_last_burst_ns);
 	if (rc != 0)
 		return rc;
 	if (app->ops.parked != NULL)

@@ -61,7 +61,10 @@ extern const struct wherry_agent_ops app_agent_ops;
 int app_as_control(struct wherry_app *app, int (*fn)(struct wherry_app *app));
 /* Watch m->span for devices' and CPU's writes and put it into the list. */
 int app_memory_watch(struct wherry_app *app, struct app_memory *m, uint64_t page);
-/* -EBUSY: another process can write memory that moves (logged, with its process id). */
+/*
+ * -EBUSY: another process can write memory that moves (logged, with its process id). Before a
+ * migration begins: during a handover the destination can.
+ */
 int app_memory_alone(struct wherry_app *app);
 /* Forget the memory of wherry_app_add_eal(). */
 void app_memory_drop_eal(struct wherry_app *app);
