@@ -21,13 +21,20 @@ create_tracker(struct wherry_app *app)
 	return wherry_tracker_create(&opts, &app->tracker);
 }
 
-/* The first thing that a source does, before the first page: ctx is the ports of an app. */
+/*
+ * The first thing that a source does, before the first page: ctx is the ports of an app. They
+ * are saved once more when it has stopped, and then the destination of a handover has its
+ * memory mapped, which is as it should be.
+ */
 static int
 save_if_alone(void *ctx, void *buf, size_t cap)
 {
 	struct wherry_app *app = RTE_PTR_SUB(ctx, offsetof(struct wherry_app, ports));
-	int rc = app_memory_alone(app);
+	struct wherry_status now;
+	int rc;
 
+	wherry_agent_get_status(app->agent, &now);
+	rc = now.state == WHERRY_STATE_SETUP ? app_memory_alone(app) : 0;
 	return rc == 0 ? ports_save(ctx, buf, cap) : rc;
 }
 
