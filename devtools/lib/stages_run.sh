@@ -28,7 +28,7 @@ unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it
 	local folder=$1 program
 	shift
 	while IFS= read -r program; do
-		tap "${program##*/} ($folder)" "$@" "$program"
+		limit=900 tap "${program##*/} ($folder)" "$@" "$program"
 	done < <(test_programs "$folder")
 	report_missing "$folder"
 }
@@ -102,13 +102,13 @@ without_races() {
 stage_tsan() {
 	export TSAN_OPTIONS=suppressions=$PWD/devtools/tsan.supp:halt_on_error=0:exitcode=0:die_after_fork=0:report_thread_leaks=0
 	need_tsan || return
-	limit=600 tap "wherry-test (build-tsan)" without_races build-tsan/app/test/wherry-test
+	limit=1200 tap "wherry-test (build-tsan)" without_races build-tsan/app/test/wherry-test
 }
 
 # Twenty times slower than the real thing: the folders that finish in time.
 stage_valgrind() {
 	need_gcc || return
-	limit=600 tap "wherry-test (valgrind)" valgrind -q --error-exitcode=9 --leak-check=full \
+	limit=1200 tap "wherry-test (valgrind)" valgrind -q --error-exitcode=9 --leak-check=full \
 		--errors-for-leak-kinds=definite --suppressions=devtools/valgrind.supp \
 		build/app/test/wherry-test base_ bitmap_ iova_ stream_
 }

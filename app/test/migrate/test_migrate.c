@@ -112,9 +112,11 @@ TEST(migrate_destination_sends_strangers_away)
 			CHECK(send(fd, garbage, sizeof(garbage), MSG_NOSIGNAL) > 0);
 		close(fd);
 	}
+	for (int i = 0; i < 10000 && strstr(pair->shared->log, "stranger") == NULL; i++)
+		usleep(1000);
+	CHECK(strstr(pair->shared->log, "stranger") != NULL);
 	pair_migrate(pair, NULL, &st);
 	pair_check_moved(pair, &st);
-	CHECK(strstr(pair->shared->log, "stranger") != NULL);
 	pair_destroy(pair);
 }
 
