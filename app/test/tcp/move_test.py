@@ -204,7 +204,7 @@ def tcp_move_that_loses_its_destination_goes_on_at_the_source(net):
     b = stand_by(net, "b")
     load = Load(data, 6)
     command = [net.wherry, "migrate", "--control", str(a.control), "--json", "--max-bandwidth", "20M",
-               "--pause-limit", "0", uri(net, "b")]
+               "--copy", "--pause-limit", "0", uri(net, "b")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mover:
         time.sleep(1)
         b.process.kill()
@@ -223,7 +223,7 @@ def tcp_move_that_loses_its_source_ends_the_destination(net):
     a = serve(net, os.urandom(MIB))
     b = stand_by(net, "b")
     command = [net.wherry, "migrate", "--control", str(a.control), "--json", "--max-bandwidth", "20M",
-               "--pause-limit", "0", uri(net, "b")]
+               "--copy", "--pause-limit", "0", uri(net, "b")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mover:
         time.sleep(1)
         a.process.kill()
