@@ -42,10 +42,12 @@ in_guest() { # in_guest MACHINE OPTION... -- COMMAND...
 	devtools/vm/run "$1" --timeout "${limit:-300}" "${@:2}"
 }
 
-# The contract on all devices that devtools/vm has and Wherry can make DMA with.
+# The contract on all devices that devtools/vm has and Wherry can make DMA with; on arm64 a
+# second NIC would tell nothing of the IOMMU that the first has not, and takes minutes.
 guest_conformance() { # guest_conformance MACHINE
-	local nic
-	for nic in e1000e igb; do
+	local nic nics=(e1000e igb)
+	[ "${1%%-*}" != smmu ] || [ -n "$full" ] || nics=(e1000e)
+	for nic in "${nics[@]}"; do
 		limit=900 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
 			"$programs/app/test/wherry-test" -f '*@nic' tracking_ exact_ vfio_ iommufd_ type1_
 	done
