@@ -112,6 +112,7 @@ make_root() { # make_root NAME FOLDER
 	step "root-$name: unpack" "$folder/unpack.log" "" root_unpack "$place" "$folder/tree"
 	if [ "$arch" = arm64 ]; then
 		root_cross "${folder%.new}/tree" >"$folder/cross.ini"
+		ln -s busybox "$folder/tree/bin/sh" # for scripts
 	else
 		step "root-$name: finish" "$folder/finish.log" "" root_finish "$place" "$folder/tree"
 		rm -rf "$place"
