@@ -161,6 +161,27 @@ check(struct argp_state *as, struct options *o)
 }
 
 static error_t
+parse_flag(int key, struct options *o)
+{
+	switch (key) {
+	case OPT_FILL:
+		o->fill = true;
+		return 0;
+	case OPT_HUGEPAGES:
+		o->hugepages = true;
+		return 0;
+	case OPT_INSECURE:
+		o->insecure = true;
+		return 0;
+	case OPT_BUSY:
+		o->busy_poll = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t
 parse_opt(int key, char *arg, struct argp_state *as)
 {
 	struct options *o = as->input;
@@ -203,18 +224,6 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	case OPT_CHURN_TABLE:
 		o->churn_len = parse_mib(as, "churn-table", arg);
 		break;
-	case OPT_FILL:
-		o->fill = true;
-		break;
-	case OPT_HUGEPAGES:
-		o->hugepages = true;
-		break;
-	case OPT_INSECURE:
-		o->insecure = true;
-		break;
-	case OPT_BUSY:
-		o->busy_poll = true;
-		break;
 	case ARGP_KEY_ARG:
 		argp_error(as, "what is \"%s\"?", arg);
 		break;
@@ -222,7 +231,7 @@ parse_opt(int key, char *arg, struct argp_state *as)
 		check(as, o);
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_flag(key, o);
 	}
 	return 0;
 }
