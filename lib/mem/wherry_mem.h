@@ -77,8 +77,10 @@ void wherry_region_get_info(
  * Another process that can write @p region, as a DPDK secondary that was given its memfd, or a
  * child of fork(): its process id; 0: none. What it writes no tracker of this process sees. Only
  * processes that this one may look into are seen (proc(5)): its own user's, or root sees all.
- * Reads the mappings of every process: some milliseconds.
+ * Numbers are those of /proc, which may be of an outer pid namespace. Reads the mappings of
+ * every process: some milliseconds.
  *
+ * @retval -ENOENT no /proc, or one of a pid namespace that this process is not in
  * @retval -EACCES /proc cannot be read; others as opendir(3)
  */
 int wherry_region_find_writer(const struct wherry_region *region) WHERRY_MUST_CHECK;

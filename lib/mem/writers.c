@@ -52,15 +52,29 @@ process_writes(int pid, const struct stat *st)
 	return found;
 }
 
+/* This process as /proc numbers it, whose namespace need not be the one getpid() counts in. */
+static int
+own_pid(void)
+{
+	char name[16] = "";
+
+	if (readlink("/proc/self", name, sizeof(name) - 1) < 0)
+		return -errno;
+	return (int)strtol(name, NULL, 10);
+}
+
 int
 wherry_region_find_writer(const struct wherry_region *region)
 {
 	struct wherry_region_info info;
 	const struct dirent *entry;
+	int self = own_pid();
 	struct stat st;
 	int writer = 0;
 	DIR *proc;
 
+	if (self < 0)
+		return self;
 	wherry_region_get_info(region, &info);
 	if (fstat(info.fd, &st) != 0)
 		return -errno;
@@ -72,7 +86,7 @@ wherry_region_find_writer(const struct wherry_region *region)
 			? (int)strtol(entry->d_name, NULL, 10)
 			: 0;
 
-		if (pid != 0 && pid != getpid() && process_writes(pid, &st))
+		if (pid != 0 && pid != self && process_writes(pid, &st))
 			writer = pid;
 	}
 	closedir(proc);

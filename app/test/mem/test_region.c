@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <numaif.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -422,4 +423,48 @@ TEST(mem_region_names_a_process_that_can_write_it)
 	end_child(pid);
 	CHECK_EQ(wherry_region_find_writer(region), 0);
 	wherry_region_destroy(region);
+}
+
+/* Makes a region and looks who writes it: 0 is nobody. */
+static int
+writer_of_a_new_region(void)
+{
+	struct wherry_region_opts opts = { .name = "state", .len = MIB, .node = WHERRY_NODE_ANY };
+	struct wherry_region *region;
+	int writer;
+
+	if (wherry_region_create(&opts, &region) != 0)
+		return -1;
+	writer = wherry_region_find_writer(region);
+	wherry_region_destroy(region);
+	return writer;
+}
+
+static int
+exit_status(pid_t pid)
+{
+	int status;
+
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(mem_region_finds_no_writer_in_itself_where_proc_numbers_processes_otherwise)
+{
+	pid_t outer;
+
+	if (geteuid() != 0)
+		SKIP("a pid namespace needs root");
+	outer = fork();
+	CHECK(outer >= 0);
+	if (outer == 0) {
+		pid_t inner;
+
+		if (unshare(CLONE_NEWPID) != 0)
+			_exit(2);
+		inner = fork();
+		if (inner == 0)
+			_exit(writer_of_a_new_region() != 0);
+		_exit(inner > 0 ? exit_status(inner) : 3);
+	}
+	CHECK_EQ(exit_status(outer), 0);
 }
