@@ -9,21 +9,41 @@
 #define THROTTLE_FIRST 20u
 #define THROTTLE_MORE 10u
 #define THROTTLE_MAX 99u
+/* One part in so many of the fixed cost is not worth a round. */
+#define NEXT_TO_NOTHING 4
+
+double
+mig_send_ms(const struct mig_measure *m)
+{
+	if (m->bandwidth <= 0)
+		return m->pending_bytes <= 0 ? 0 : 1e9;
+	return m->pending_bytes / m->bandwidth * 1e3;
+}
 
 double
 mig_forecast_ms(const struct mig_measure *m)
 {
-	if (m->bandwidth <= 0)
-		return m->pending_bytes <= 0 ? m->fixed_ms : 1e9;
-	return m->pending_bytes / m->bandwidth * 1e3 + m->fixed_ms;
+	return mig_send_ms(m) + m->fixed_ms;
+}
+
+/* Would another round make a blackout that is short enough much shorter? */
+static bool
+is_worth_it(const struct mig_measure *m, double before_ms)
+{
+	double send_ms = mig_send_ms(m);
+
+	if (send_ms <= m->fixed_ms / NEXT_TO_NOTHING)
+		return false;
+	return before_ms <= 0 || send_ms <= before_ms / 2;
 }
 
 enum mig_verdict
-mig_converge(double forecast_ms, double limit_ms, unsigned int n, unsigned int max_rounds)
+mig_converge(
+	const struct mig_measure *m, double before_ms, unsigned int n, const struct mig_goal *goal)
 {
-	if (forecast_ms <= limit_ms)
-		return MIG_STOP_NOW;
-	return n < max_rounds ? MIG_GO_ON : MIG_GIVE_UP;
+	if (mig_forecast_ms(m) > goal->limit_ms)
+		return n < goal->max_rounds ? MIG_GO_ON : MIG_GIVE_UP;
+	return n < goal->max_rounds / 2 && is_worth_it(m, before_ms) ? MIG_GO_ON : MIG_STOP_NOW;
 }
 
 double

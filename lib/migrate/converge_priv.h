@@ -7,6 +7,7 @@
  * it stands still) / bandwidth + fixed cost. Pure.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What a blackout costs that cannot be measured before: quiesce and takeover. */
@@ -21,12 +22,26 @@ struct mig_measure {
 
 enum mig_verdict { MIG_GO_ON, MIG_STOP_NOW, MIG_GIVE_UP };
 
+/* Of the predicted blackout, what sending takes. */
+double mig_send_ms(const struct mig_measure *m);
 /* Predicted blackout in milliseconds. */
 double mig_forecast_ms(const struct mig_measure *m);
 
-/* After round n of at most max_rounds. */
+/* What was asked for. */
+struct mig_goal {
+	double limit_ms; /* of the blackout */
+	unsigned int max_rounds;
+};
+
+/*
+ * After round n, if m is known and the round before left before_ms to send (0: it was the
+ * first). Below the limit rounds go on while they are worth it: each leaves at most half of
+ * what there was to send, and that is not yet next to nothing beside the fixed cost. So all
+ * of them take no longer than the first, and that one is within the limit. They end in the
+ * middle of max_rounds: the rest is for a load that rises meanwhile.
+ */
 enum mig_verdict mig_converge(
-	double forecast_ms, double limit_ms, unsigned int n, unsigned int max_rounds);
+	const struct mig_measure *m, double before_ms, unsigned int n, const struct mig_goal *goal);
 
 /*
  * Bandwidth to reckon with after a round that sent bytes in ns: small rounds say

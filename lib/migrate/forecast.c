@@ -37,16 +37,6 @@ dirtied_by_all(const struct wherry_forecast_region *regions, size_t n, double se
 	return pages;
 }
 
-static double
-blackout_ms(double pages, const struct wherry_forecast_terms *terms)
-{
-	struct mig_measure m = { .pending_bytes = pages * PAGE,
-		.bandwidth = terms->bandwidth,
-		.fixed_ms = MIG_UNMEASURED_MS };
-
-	return mig_forecast_ms(&m);
-}
-
 static size_t
 find_worst(const struct wherry_forecast_region *regions, size_t n, double seconds)
 {
@@ -62,9 +52,12 @@ int
 wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 	const struct wherry_forecast_terms *terms, struct wherry_forecast *ret_forecast)
 {
+	const struct mig_goal goal = { .limit_ms = terms->downtime_limit_ms,
+		.max_rounds = terms->max_rounds };
+	struct mig_measure m = { .bandwidth = terms->bandwidth, .fixed_ms = MIG_UNMEASURED_MS };
 	struct wherry_forecast f = { .converges = false };
 	enum mig_verdict verdict = MIG_GO_ON;
-	double pages = 0, round_s = 0;
+	double pages = 0, round_s = 0, before_ms;
 
 	if (!(terms->bandwidth > 0) || terms->max_rounds == 0)
 		return -EINVAL;
@@ -75,9 +68,10 @@ wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 		f.seconds += round_s;
 		f.rounds++;
 		pages = dirtied_by_all(regions, n, round_s);
-		f.blackout_ms = blackout_ms(pages, terms);
-		verdict = mig_converge(
-			f.blackout_ms, terms->downtime_limit_ms, f.rounds, terms->max_rounds);
+		before_ms = f.rounds > 1 ? mig_send_ms(&m) : 0;
+		m.pending_bytes = pages * PAGE;
+		f.blackout_ms = mig_forecast_ms(&m);
+		verdict = mig_converge(&m, before_ms, f.rounds, &goal);
 	}
 	f.converges = verdict == MIG_STOP_NOW;
 	f.worst = find_worst(regions, n, round_s);

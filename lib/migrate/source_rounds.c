@@ -181,8 +181,8 @@ run_round(struct mig_source *s)
 }
 
 /* What would be left to send if the application were stopped now, and what it costs. */
-static double
-forecast(const struct mig_source *s)
+static struct mig_measure
+measure(const struct mig_source *s)
 {
 	double lead_s = (double)s->harvest_ns / 1e9 + MIG_UNMEASURED_MS / 1e3;
 	struct totals t = ask_watches(s);
@@ -199,7 +199,7 @@ forecast(const struct mig_source *s)
 		pages = 0;
 	m.pending_bytes = pages * (1 - s->same_share) * WHERRY_STREAM_PAGE;
 	m.fixed_ms += pages * s->same_share * s->same_ns / 1e6;
-	return mig_forecast_ms(&m);
+	return m;
 }
 
 static int
@@ -232,16 +232,40 @@ slow_down(struct mig_source *s, double before_ms)
 		mig_source_throttle(s, mig_throttle(s->throttle, before_ms, s->forecast_ms));
 }
 
+/* Forecast, tell, decide. before_ms: what the round before left to send; then what this one did. */
+static int
+judge(struct mig_source *s, struct wherry_round *done, double *before_ms,
+	enum mig_verdict *ret_verdict)
+{
+	const struct mig_goal goal = { .limit_ms = s->params.downtime_limit_ms,
+		.max_rounds = s->params.max_rounds };
+	struct mig_measure m = measure(s);
+	double last_ms = s->forecast_ms;
+
+	done->forecast_ms = s->forecast_ms = mig_forecast_ms(&m);
+	mig_agent_set_round(s->agent, done);
+	LOG_DEBUG("round %u: %llu pages, %llu of them zeroes, forecast %.1f ms, %.1f to send",
+		done->n, (unsigned long long)done->pages, (unsigned long long)done->zero_pages,
+		done->forecast_ms, mig_send_ms(&m));
+	*ret_verdict = mig_converge(&m, *before_ms, done->n, &goal);
+	*before_ms = mig_send_ms(&m);
+	if (*ret_verdict == MIG_GIVE_UP)
+		return not_converged(s, done->forecast_ms);
+	if (s->forecast_ms > goal.limit_ms)
+		slow_down(s, last_ms);
+	return 0;
+}
+
 int
 mig_source_precopy(struct mig_source *s)
 {
 	enum mig_verdict verdict = MIG_GO_ON;
+	double before_ms = 0;
 	int rc;
 
 	s->lost = false;
 	rc = harvest(s, false);
 	while (rc == 0 && verdict == MIG_GO_ON) {
-		double before_ms = s->forecast_ms;
 		struct wherry_round done;
 
 		rc = run_round(s);
@@ -249,19 +273,8 @@ mig_source_precopy(struct mig_source *s)
 		done.throttle_percent = s->throttle;
 		if (rc == 0)
 			rc = harvest(s, false);
-		if (rc != 0)
-			break;
-		done.forecast_ms = s->forecast_ms = forecast(s);
-		mig_agent_set_round(s->agent, &done);
-		LOG_DEBUG("round %u: %llu pages, %llu of them zeroes, forecast %.1f ms", done.n,
-			(unsigned long long)done.pages, (unsigned long long)done.zero_pages,
-			done.forecast_ms);
-		verdict = mig_converge(done.forecast_ms, s->params.downtime_limit_ms, done.n,
-			s->params.max_rounds);
-		if (verdict == MIG_GIVE_UP)
-			rc = not_converged(s, done.forecast_ms);
-		if (verdict == MIG_GO_ON)
-			slow_down(s, before_ms);
+		if (rc == 0)
+			rc = judge(s, &done, &before_ms, &verdict);
 	}
 	return rc;
 }
