@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A -d object for testpmd: once ports forward, 200 MB of EAL memory come and go ten
- * times, each piece written, so that the heap grows and shrinks by whole hugepages.
+ * A -d object for testpmd: once ports forward, 200 MB of EAL memory come and go ten times,
+ * or $WHERRY_CHURN times, each piece written, so that the heap grows and shrinks by whole
+ * hugepages.
  */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,13 +51,15 @@ once(void)
 static void *
 churn(void *arg)
 {
+	const char *wanted = getenv("WHERRY_CHURN");
+	unsigned long n = wanted != NULL ? strtoul(wanted, NULL, 10) : TIMES;
 	struct wherry_dpdk_domain_stats stats;
 	unsigned int times = 0;
 
 	(void)arg;
 	while (!is_forwarding())
 		usleep(100000);
-	for (unsigned int i = 0; i < TIMES; i++)
+	for (unsigned long i = 0; i < n; i++)
 		times += once() == PIECES;
 	wherry_dpdk_domain_get_stats(&stats);
 	printf("churn: %u times 200 MB; %llu maps, %llu unmaps, %llu failed\n", times,

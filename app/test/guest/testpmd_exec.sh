@@ -27,17 +27,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Wait for something in the log of a process, ten minutes at most. No process per look: forking is
-# what is slow where everything is emulated.
-saw() { # saw LOG PATTERN PID
-	for _ in $(seq 600); do
-		[[ ! -e $1 || ! $(<"$1") =~ $2 ]] || return 0
-		kill -0 "$3" 2>/dev/null || return 1
-		sleep 1
-	done
-	return 1
-}
-
 # Forward in one testpmd for some seconds, or until a pattern is in the log.
 forward() { # forward LOG SECONDS|PATTERN PREFIX... EAL EAL-ARG...
 	local log=$1 how_long=$2 prefix=() in=$work/in
@@ -122,6 +111,21 @@ physical_addresses_are_refused() {
 		--iova-mode=pa -- </dev/null >"$log" 2>&1
 	grep -q "$first is refused: EAL uses physical I/O addresses" "$log"
 	result $? "physical I/O addresses are refused with a message" "$log"
+}
+
+# The second port's character device is not to be had: that one takes EAL's own path, in one process
+# with the first, and both reach the same memory: what comes and goes under traffic as well.
+beside_type1() {
+	local log=$work/beside node
+	node=$(echo "/sys/bus/pci/devices/$second/vfio-dev"/vfio*)
+	node=/dev/vfio/devices/${node##*/}
+	mv "$node" "$work/node"
+	forward "$log" 'churn: 1 times' env WHERRY_CHURN=1 "$wherry" exec --quiet EAL -d "$churn" --in-memory
+	mv "$work/node" "$node"
+	passes "$log" && grep -q 'churn: 1 times .* 0 failed' "$log" && grep -q "vfio-shim: $first: iommufd" "$log" &&
+		grep -q "vfio-shim: $second: EAL's own path: there is no /dev/vfio/devices/" "$log"
+	result $? "a port on iommufd and one on type1 forward to each other ($(total "$log" RX-packets) packets, 0 dropped)" "$log"
+	sed -n 's/.*vfio-shim: 0000/# 0000/p; s/.*churn: /# /p' "$log" | sort -u
 }
 
 # What it is compared with: EAL's own path.

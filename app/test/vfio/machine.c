@@ -144,7 +144,7 @@ add_cdev(struct machine *m, const struct machine_function *fn)
 		fn->no_cdev_node ? "uevent" : "dev");
 	attribute_of(m, fn, name, "511:0");
 	snprintf(name, sizeof(name), "/dev/vfio/devices/vfio%d", fn->cdev);
-	if (!fn->no_cdev_node)
+	if (!fn->no_cdev_node && !fn->cdev_node_gone)
 		machine_file(m, name, "");
 }
 

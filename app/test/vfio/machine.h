@@ -21,6 +21,7 @@ struct machine_function {
 	int group, cdev;      /* numbers */
 	bool no_group_node;   /* the kernel has no CONFIG_VFIO_GROUP */
 	bool no_cdev_node;    /* and here no CONFIG_VFIO_DEVICE_CDEV */
+	bool cdev_node_gone;  /* it has, and nobody made the node */
 	bool noiommu;         /* a group of noiommu mode */
 	const char *pciclass; /* NULL: an Ethernet controller */
 	const char *node;     /* NULL: "-1" */

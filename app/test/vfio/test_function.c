@@ -167,6 +167,12 @@ TEST(vfio_missing_node_blocks_only_its_way)
 	expect_gap(&fn, WHERRY_VFIO_BY_CDEV, -ENODEV, "no /dev/vfio/devices",
 		"CONFIG_VFIO_DEVICE_CDEV");
 	old = ready;
+	old.cdev_node_gone = true;
+	fn = find_alone(&old);
+	CHECK_EQ(fn.ways, WHERRY_VFIO_BY_GROUP);
+	expect_gap(&fn, WHERRY_VFIO_BY_CDEV, -ENODEV, "there is no /dev/vfio/devices/vfio0",
+		"container");
+	old = ready;
 	old.no_group_node = true;
 	fn = find_alone(&old);
 	CHECK_EQ(fn.ways, WHERRY_VFIO_BY_CDEV);

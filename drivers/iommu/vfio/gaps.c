@@ -109,6 +109,11 @@ check_nodes(struct wherry_vfio_function *fn)
 			"this kernel makes no /dev/vfio/devices/vfioN");
 		snprintf(gap->remedy, sizeof(gap->remedy),
 			"Linux 6.6 or newer with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV=y");
+	} else if (!exists(fn->cdev)) {
+		gap = add_gap(fn, WHERRY_VFIO_BY_CDEV, -ENODEV,
+			"there is no %s, though the kernel has one to give", fn->cdev);
+		snprintf(gap->remedy, sizeof(gap->remedy),
+			"start udev, which makes it; into a container it is passed as a device");
 	}
 	if (fn->group[0] != '\0' && !exists(fn->group)) {
 		gap = add_gap(fn, WHERRY_VFIO_BY_GROUP, -ENODEV, "there is no %s", fn->group);
