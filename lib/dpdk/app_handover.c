@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An application's memory as files, to and from another process on this machine. The
+ * An application's memory as files, and its lines to the network, to and from another process
+ * on this machine. The
  * destination has another's memory in the place of its own, read-only for the CPU, from before
  * the source stops; devices are mapped to it then, too, and receive queues are stopped, so
  * that nothing writes there before takeover. It never looks at the memory it had made.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "app_priv.h"
 #include "base_priv.h"
+#include "line_priv.h"
 
 #define LOG_PREFIX "dpdk/handover"
+#define LINE "@line." /* and the number of the port, in the order both sides know */
 
 static struct app_memory *
 nth(struct wherry_app *app, unsigned int i)
@@ -24,6 +28,34 @@ nth(struct wherry_app *app, unsigned int i)
 	return m;
 }
 
+/* The n-th line that is a file. 1 or 0, as wherry_agent_ops.lend. */
+static int
+lend_line(const struct wherry_app *app, unsigned int n, struct wherry_lent *ret_lent)
+{
+	for (unsigned int i = 0; i < app->ports.n; i++) {
+		int fd = line_lend(&app->ports, i);
+
+		if (fd < 0 || n-- > 0)
+			continue;
+		snprintf(ret_lent->name, sizeof(ret_lent->name), LINE "%u", i);
+		ret_lent->fd = fd;
+		return 1;
+	}
+	return 0;
+}
+
+static unsigned int
+count(const struct wherry_app *app)
+{
+	const struct app_memory *m;
+	unsigned int n = 0;
+
+	STAILQ_FOREACH(m, &app->memory, next) {
+		n++;
+	}
+	return n;
+}
+
 int
 app_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent)
 {
@@ -32,7 +64,7 @@ app_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent)
 	struct wherry_region_info info;
 
 	if (m == NULL)
-		return 0;
+		return lend_line(app, i - count(app), ret_lent);
 	if (m->region == NULL) /* EAL's: no other EAL could go on with it */
 		return -EOPNOTSUPP;
 	wherry_region_get_info(m->region, &info);
@@ -66,12 +98,26 @@ track_anew(struct app_memory *m)
 			m->name, strerror(-rc));
 }
 
+static int
+borrow_line(struct wherry_app *app, const struct wherry_lent *lent)
+{
+	char *end;
+	unsigned long i = strtoul(lent->name + strlen(LINE), &end, 10);
+
+	return *end == '\0' && i < app->ports.n
+		? line_borrow(&app->ports, (unsigned int)i, lent->fd)
+		: -ENOENT;
+}
+
 int
 app_borrow(void *ctx, const struct wherry_lent *lent)
 {
 	struct wherry_app *app = ctx;
 	struct app_memory *m;
 	int rc;
+
+	if (strncmp(lent->name, LINE, strlen(LINE)) == 0)
+		return borrow_line(app, lent);
 
 	STAILQ_FOREACH(m, &app->memory, next) {
 		if (strcmp(m->name, lent->name) == 0)

@@ -8,6 +8,7 @@
 
 #include "app_priv.h"
 #include "base_priv.h"
+#include "line_priv.h"
 
 #define LOG_PREFIX "dpdk/app"
 #define PARK_MS 1000  /* a core that takes longer for one burst loop holds up everything */
@@ -26,6 +27,21 @@ park_cores(struct wherry_app *app, uint64_t *ret_last_burst_ns)
 	return rc;
 }
 
+/* What comes from now on waits in the lines, for this process or another. */
+static int
+stop_ports(struct wherry_app *app)
+{
+	int rc;
+
+	lines_hold(&app->ports, true);
+	if (app->late != NULL)
+		late_keep(app->late);
+	rc = ports_quiesce(&app->ports);
+	if (rc != 0)
+		lines_hold(&app->ports, false);
+	return rc;
+}
+
 static int
 quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 {
@@ -38,7 +54,7 @@ quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 		app->ops.parked(app->ops.ctx);
 	if (app->late != NULL) /* they stop with silence() */
 		return 0;
-	rc = ports_quiesce(&app->ports);
+	rc = stop_ports(app);
 	if (rc != 0)
 		park_resume(&app->park);
 	return rc;
@@ -67,7 +83,7 @@ silence(void *ctx)
 	struct wherry_app *app = ctx;
 
 	if (app->late != NULL)
-		(void)ports_quiesce(&app->ports);
+		(void)stop_ports(app);
 }
 
 static void
@@ -85,6 +101,9 @@ resume(void *ctx)
 	struct wherry_app *app = ctx;
 
 	ports_resume(&app->ports);
+	lines_hold(&app->ports, false);
+	if (app->late != NULL)
+		late_put_back(app->late);
 	park_resume(&app->park);
 }
 
@@ -110,6 +129,7 @@ discard(void *ctx)
 		m->arena = NULL;
 	}
 	app_give_back_borrowed(app);
+	lines_give_back(&app->ports);
 }
 
 static int
@@ -134,6 +154,8 @@ verify(void *ctx)
 	struct wherry_app *app = ctx;
 	int rc = app_check_borrowed(app);
 
+	if (rc == 0)
+		rc = lines_check(&app->ports);
 	if (rc == 0)
 		rc = open_arenas(app);
 	if (rc == 0 && app->ops.verify != NULL)
@@ -191,6 +213,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 	__atomic_store_n(&app->adopt.discard, false, __ATOMIC_RELEASE); /* pairs with on_burst() */
 	if (app->late != NULL)
 		late_attach(app->late);
+	lines_hold(&app->ports, false);
 	park_go(&app->park);
 	*ret_first_burst_ns = first_burst(app);
 	app_track_owned(app);

@@ -11,6 +11,7 @@
 
 #include "base_priv.h"
 #include "late_frames_priv.h"
+#include "late_kept_priv.h"
 
 #define LOG_PREFIX "dpdk/late"
 #define RING_LEN 1024u /* frames that wait for one queue */
@@ -27,7 +28,9 @@ struct late_queue {
 struct late {
 	struct park *park;
 	struct ports *ports;
-	struct rte_mbuf *last;    /* what late_receive returned */
+	struct rte_mbuf *last;    /* what receive returned */
+	struct kept kept;         /* taken out of their buffers */
+	bool gave_kept;           /* late_receive returned the first of them */
 	unsigned int port, queue; /* where it looks next */
 	unsigned int n;
 	struct late_queue queues[QUEUES_MAX];
@@ -41,6 +44,7 @@ late_create(struct park *park, struct ports *ports)
 	if (late != NULL) {
 		late->park = park;
 		late->ports = ports;
+		kept_init(&late->kept);
 	}
 	return late;
 }
@@ -63,6 +67,7 @@ late_destroy(struct late *late)
 	if (late == NULL)
 		return;
 	rte_pktmbuf_free(late->last);
+	kept_clear(&late->kept);
 	for (unsigned int i = 0; i < late->n; i++)
 		free_queue(&late->queues[i]);
 	free(late);
@@ -102,8 +107,9 @@ receive_from(struct late *late, const struct port *p, unsigned int queue)
 	return false;
 }
 
-int
-late_receive(struct late *late, struct wherry_late_frame *ret_frame)
+/* 1: the next frame that lies in a receive queue, until the next call. */
+static int
+receive(struct late *late, struct wherry_late_frame *ret_frame)
 {
 	rte_pktmbuf_free(late->last);
 	late->last = NULL;
@@ -123,6 +129,24 @@ late_receive(struct late *late, struct wherry_late_frame *ret_frame)
 	}
 	late->port = late->queue = 0;
 	return 0;
+}
+
+int
+late_receive(struct late *late, struct wherry_late_frame *ret_frame)
+{
+	if (late->gave_kept)
+		kept_drop_first(&late->kept);
+	late->gave_kept = kept_first(&late->kept, ret_frame);
+	return late->gave_kept ? 1 : receive(late, ret_frame);
+}
+
+void
+late_keep(struct late *late)
+{
+	struct wherry_late_frame frame;
+
+	while (receive(late, &frame) == 1)
+		kept_add(&late->kept, &frame);
 }
 
 /* In front of what the wire has brought: these came earlier. */
@@ -219,4 +243,16 @@ late_inject(struct late *late, const struct wherry_late_frame *frame)
 	return;
 drop:
 	rte_pktmbuf_free(m);
+}
+
+void
+late_put_back(struct late *late)
+{
+	struct wherry_late_frame frame;
+
+	late->gave_kept = false; /* it went to a peer that came to nothing, too */
+	if (late->n == 0 && kept_first(&late->kept, &frame))
+		late_attach(late);
+	for (; kept_first(&late->kept, &frame); kept_drop_first(&late->kept))
+		late_inject(late, &frame);
 }

@@ -23,6 +23,13 @@ struct late *late_create(struct park *park, struct ports *ports);
 void late_destroy(struct late *late);
 /* Source: 1: the next frame, until the next call; 0: none. */
 int late_receive(struct late *late, struct wherry_late_frame *ret_frame);
+/*
+ * Source, the ports about to stop: take what lies in the receive queues out of its buffers;
+ * late_receive() gives it first. The lines are held, so that there is an end to it.
+ */
+void late_keep(struct late *late);
+/* Source, it goes on and its ports run: what was kept is received after all. */
+void late_put_back(struct late *late);
 /* Destination, before cores poll: queues give what is injected first. What fails is logged. */
 void late_attach(struct late *late);
 /* Destination: one frame; dropped if there is no such queue, no mbuf or no room. */

@@ -8,6 +8,7 @@
 #include "socket_priv.h"
 
 #define LOOK_MS 1u     /* how often the source looks for frames */
+#define SEND_MS 1000u  /* a destination that takes over does not read meanwhile */
 #define LINGER_MS 300u /* a switch learns with the destination's first frame */
 #define TAIL_MS 2000u  /* how long the destination waits for the source's last word */
 #define TAIL_LOOK_MS 20u
@@ -45,12 +46,14 @@ mig_late_until_running(struct wherry_agent *agent, struct mig_channel *ch, unsig
 	struct wherry_record *ret_running)
 {
 	uint64_t end = mig_now() + timeout_ms * UINT64_C(1000000);
+	bool takes_frames = agent->ops.late != NULL;
 	int rc;
 
-	mig_channel_set_timeout(ch, agent->ops.late != NULL ? LOOK_MS : timeout_ms);
 	do {
 		/* a connection that takes no frame may still bring RUNNING */
-		(void)forward(agent, ch);
+		mig_channel_set_timeout(ch, SEND_MS);
+		takes_frames = takes_frames && forward(agent, ch) == 0;
+		mig_channel_set_timeout(ch, takes_frames ? LOOK_MS : timeout_ms);
 		rc = mig_channel_expect(ch, WHERRY_REC_RUNNING, ret_running);
 	} while (rc == -ETIMEDOUT && mig_now() < end);
 	mig_channel_set_timeout(ch, timeout_ms);

@@ -39,8 +39,8 @@ device_call(struct emu_device *device, const struct device_call *call)
 	wherry_mutex_unlock(&device->calls);
 }
 
-static int
-add_to_epoll(struct emu_device *device, int fd)
+int
+device_watch(struct emu_device *device, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data = { .fd = fd } };
 
@@ -58,9 +58,9 @@ open_doorbell(struct emu_device *device)
 	if (device->epoll < 0)
 		return -errno;
 	device->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	rc = device->doorbell < 0 ? -errno : add_to_epoll(device, device->doorbell);
+	rc = device->doorbell < 0 ? -errno : device_watch(device, device->doorbell);
 	if (rc == 0)
-		rc = add_to_epoll(device, device->wire->fd);
+		rc = device_watch(device, device->wire->fd);
 	if (rc == 0)
 		return 0;
 	if (device->doorbell >= 0)
@@ -264,9 +264,12 @@ emu_device_start_tx(struct emu_device *device, unsigned int id, const struct emu
 	device_call(device, &(struct device_call){ .fn = do_start_tx, .id = id, .arg = ring });
 }
 
+/* What was posted goes out. */
 static void
 do_stop_tx(struct emu_device *device, const struct device_call *call)
 {
+	while (!device->paused && device->tx[call->id].enabled && device_transmit(device, call->id))
+		;
 	device->tx[call->id].enabled = false;
 }
 

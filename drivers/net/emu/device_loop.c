@@ -36,7 +36,7 @@ work(struct emu_device *device)
 	for (unsigned int id = 0; id < EMU_MAX_QUEUES; id++)
 		if (device->tx[id].enabled)
 			busy |= device_transmit(device, id);
-	if (device->wire->fd >= 0)
+	if (device->wire->fd >= 0 && !device->held)
 		busy |= device->wire->ops->receive(device->wire, DEVICE_BATCH) != 0;
 	device_interrupt(device);
 	return busy;
@@ -74,8 +74,9 @@ look_around(const struct emu_device *device)
 static void
 sleep_until_called(struct emu_device *device)
 {
-	/* while paused the wire may have frames we must not take: wait for the doorbell alone */
-	struct pollfd fd = { .fd = device->paused ? device->doorbell : device->epoll,
+	/* the wire may have frames we must not take: wait for the doorbell alone */
+	struct pollfd fd = { .fd = device->paused || device->held ? device->doorbell
+								  : device->epoll,
 		.events = POLLIN };
 	uint64_t rings;
 

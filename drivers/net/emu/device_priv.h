@@ -54,6 +54,7 @@ struct emu_device {
 	int doorbell; /* eventfd */
 	bool quit;
 	bool paused; /* no DMA: the domain asked */
+	bool held;   /* nothing is taken from the wire: the driver asked */
 
 	struct wherry_mutex calls; /* one call at a time */
 	struct device_call *call;  /* __atomic; posted by who holds calls, taken by the thread */
@@ -69,6 +70,9 @@ struct device_call {
 
 /* Carry out call->fn on the device's thread; on that thread itself, at once. */
 void device_call(struct emu_device *device, const struct device_call *call);
+
+/* Wait for it, too. */
+int device_watch(struct emu_device *device, int fd);
 
 /* The thread: device_loop.c */
 void *device_thread(void *arg);

@@ -2,7 +2,7 @@
 /*
  * net_wherry as a DPDK driver: registered when the plugin is loaded, one port per
  *
- *	--vdev net_wherryN,wire=loop|tap=NAME|pair=NAME[,queues=N][,iommu=SPEC]
+ *	--vdev net_wherryN,wire=loop|tap=NAME|tap=-|pair=NAME[,queues=N][,iommu=SPEC]
  *
  * A driver is tied to one release of DPDK by structure layouts that no loader checks:
  * the plugin compares the release it was built for with the one it meets, and does not
@@ -25,7 +25,7 @@
 #include "emu_priv.h"
 
 #define DEFAULT_QUEUES 8u
-#define PARAMS "wire=loop|tap=NAME|pair=NAME queues=<1..16> iommu=<spec>|[<spec>]"
+#define PARAMS "wire=loop|tap=NAME|tap=-|pair=NAME queues=<1..16> iommu=<spec>|[<spec>]"
 
 int emu_logtype;
 
@@ -185,7 +185,12 @@ make_port(struct rte_vdev_device *vdev, struct rte_eth_dev *dev, const struct de
 	rc = emu_device_create(name, args->wire, emu->dom, &emu->device);
 	if (rc != 0)
 		goto put_domain;
+	rc = emu_line_create(dev);
+	if (rc != 0)
+		goto destroy_device;
 	return 0;
+destroy_device:
+	emu_device_destroy(emu->device);
 put_domain:
 	wherry_dpdk_domain_put(emu->dom);
 destroy_intr:

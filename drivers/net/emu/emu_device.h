@@ -95,4 +95,14 @@ void emu_device_stop_rx(struct emu_device *device, unsigned int id);
 void emu_device_start_tx(struct emu_device *device, unsigned int id, const struct emu_ring *ring);
 void emu_device_stop_tx(struct emu_device *device, unsigned int id);
 
+/*
+ * The line to the network, device_line.c. While it is held frames wait in it; when hold returns
+ * none is under way. lend: the wire's fd, or -EOPNOTSUPP: it is no file, -ENODEV: none has
+ * come yet. take: another's from here on, held; -EALREADY: it has its own.
+ */
+void emu_device_hold(struct emu_device *device, bool held);
+int emu_device_lend(struct emu_device *device);
+int emu_device_take(struct emu_device *device, int fd);
+void emu_device_drop(struct emu_device *device);
+
 #endif /* EMU_DEVICE_H */

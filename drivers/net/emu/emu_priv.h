@@ -91,6 +91,10 @@ void emu_intr_destroy(struct rte_eth_dev *dev);
 int emu_rx_intr_enable(struct rte_eth_dev *dev, uint16_t id);
 int emu_rx_intr_disable(struct rte_eth_dev *dev, uint16_t id);
 
+/* line.c */
+int emu_line_create(struct rte_eth_dev *dev);
+void emu_line_destroy(struct rte_eth_dev *dev);
+
 /* rss.c */
 void emu_rss_defaults(struct emu *emu);
 int emu_rss_configure(struct rte_eth_dev *dev);

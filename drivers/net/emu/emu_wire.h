@@ -24,6 +24,15 @@ struct wire_ops {
 	/* Hand at most budget frames to wire->input; returns how many. */
 	unsigned int (*receive)(struct wire *wire, unsigned int budget);
 	bool (*link_up)(struct wire *wire);
+	/*
+	 * All three NULL: no other process could go on with it. lend: the fd to do so with, which
+	 * stays the wire's; -ENODEV: it waits for one itself. take: another's, the wire's from
+	 * here on, -errno: it stays the caller's; -EALREADY: the wire has one. drop what was
+	 * taken; harmless otherwise.
+	 */
+	int (*lend)(struct wire *wire);
+	int (*take)(struct wire *wire, int fd);
+	void (*drop)(struct wire *wire);
 };
 
 /* The part of every wire that its user knows. */
@@ -37,7 +46,7 @@ struct wire {
 
 extern const struct wire_ops wire_tap_ops, wire_loop_ops, wire_pair_ops;
 
-/* "loop", "tap=NAME", "pair=NAME"; -EINVAL: no such wire. */
+/* "loop", "tap=NAME", "tap=-", "pair=NAME"; -EINVAL: no such wire. */
 int emu_wire_open(const char *spec, struct wire **ret_wire);
 
 #endif /* EMU_WIRE_H */

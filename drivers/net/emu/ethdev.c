@@ -152,6 +152,7 @@ ethdev_close(struct rte_eth_dev *dev)
 {
 	struct emu *emu = emu_of(dev);
 
+	emu_line_destroy(dev);
 	emu_device_destroy(emu->device);
 	emu->device = NULL;
 	for (uint16_t id = 0; id < dev->data->nb_rx_queues; id++)

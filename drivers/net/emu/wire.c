@@ -28,6 +28,7 @@ emu_wire_open(const char *spec, struct wire **ret_wire)
 	for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
 		if (names(spec, wires[i], &arg))
 			return wires[i]->open(arg, ret_wire);
-	EMU_LOG(ERR, "wire=%s: there are wire=loop, wire=tap=NAME and wire=pair=NAME", spec);
+	EMU_LOG(ERR, "wire=%s: there are wire=loop, wire=tap=NAME, wire=tap=- and wire=pair=NAME",
+		spec);
 	return -EINVAL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A wire into the kernel: a TAP interface, made if it is not there and switched on.
- * Everything else about it (bridge, address, MTU) is the administrator's.
+ * Everything else about it (bridge, address, MTU) is the administrator's. "-" is none yet: what
+ * another process had comes as a file, with the frames that wait in it (doc/handover.rst).
  * (Linux Documentation/networking/tuntap.rst)
  */
 #include <errno.h>
@@ -25,7 +26,8 @@
 
 struct tap {
 	struct wire wire;
-	int control;          /* a socket, to ask about the interface */
+	int control;          /* a socket, to ask about the interface; -1: there is none */
+	bool taken;           /* from another process */
 	struct ifreq request; /* its name, and room for an answer */
 	char frame[EMU_MAX_FRAME] __attribute__((aligned(16)));
 };
@@ -58,6 +60,14 @@ tap_attach(struct tap *tap)
 }
 
 static int
+open_control(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int
 tap_open(const char *arg, struct wire **ret_wire)
 {
 	struct tap *tap = calloc(1, sizeof(*tap));
@@ -67,6 +77,9 @@ tap_open(const char *arg, struct wire **ret_wire)
 	if (tap == NULL)
 		return -ENOMEM;
 	tap->wire.ops = &wire_tap_ops;
+	tap->wire.fd = tap->control = -1;
+	if (strcmp(arg, "-") == 0)
+		goto done;
 	rc = rte_strscpy(tap->request.ifr_name, arg, sizeof(tap->request.ifr_name)) < 0 ? -EINVAL
 											: 0;
 	if (rc != 0)
@@ -75,9 +88,8 @@ tap_open(const char *arg, struct wire **ret_wire)
 	if (rc < 0)
 		goto free_tap;
 	what = "make a socket for";
-	tap->control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	rc = tap->control < 0 ? -errno : 0;
-	if (rc != 0)
+	rc = tap->control = open_control();
+	if (rc < 0)
 		goto close_tun;
 	what = "attach to";
 	rc = tap_attach(tap);
@@ -87,6 +99,7 @@ tap_open(const char *arg, struct wire **ret_wire)
 	rc = tap_switch_on(tap);
 	if (rc != 0)
 		goto close_control;
+done:
 	*ret_wire = &tap->wire;
 	return 0;
 close_control:
@@ -105,9 +118,55 @@ tap_close(struct wire *wire)
 {
 	struct tap *tap = tap_of(wire);
 
+	if (wire->fd >= 0) {
+		close(tap->control);
+		close(wire->fd);
+	}
+	free(tap);
+}
+
+static int
+tap_lend(struct wire *wire)
+{
+	return wire->fd >= 0 ? wire->fd : -ENODEV;
+}
+
+/* Whole frames with nothing in front, as tap_attach() asks for. */
+static int
+tap_take(struct wire *wire, int fd)
+{
+	const short shape = IFF_TAP | IFF_NO_PI;
+	struct tap *tap = tap_of(wire);
+	struct ifreq request = { .ifr_flags = 0 };
+	int rc;
+
+	if (wire->fd >= 0)
+		return -EALREADY;
+	rc = wherry_sys->ioctl(fd, TUNGETIFF, &request);
+	if (rc != 0)
+		return rc;
+	if ((request.ifr_flags & (shape | IFF_VNET_HDR)) != shape)
+		return -EPROTO;
+	rc = tap->control = open_control();
+	if (rc < 0)
+		return rc;
+	tap->request = request;
+	tap->taken = true;
+	wire->fd = fd;
+	return 0;
+}
+
+static void
+tap_drop(struct wire *wire)
+{
+	struct tap *tap = tap_of(wire);
+
+	if (!tap->taken)
+		return;
 	close(tap->control);
 	close(wire->fd);
-	free(tap);
+	tap->taken = false;
+	wire->fd = tap->control = -1;
 }
 
 static int
@@ -138,7 +197,7 @@ tap_link_up(struct wire *wire)
 	struct tap *tap = tap_of(wire);
 	struct ifreq request = tap->request;
 
-	if (wherry_sys->ioctl(tap->control, SIOCGIFFLAGS, &request) != 0)
+	if (tap->control < 0 || wherry_sys->ioctl(tap->control, SIOCGIFFLAGS, &request) != 0)
 		return false;
 	return (request.ifr_flags & IFF_RUNNING) != 0;
 }
@@ -151,4 +210,7 @@ const struct wire_ops wire_tap_ops = {
 	.send = tap_send,
 	.receive = tap_receive,
 	.link_up = tap_link_up,
+	.lend = tap_lend,
+	.take = tap_take,
+	.drop = tap_drop,
 };
