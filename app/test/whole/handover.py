@@ -39,8 +39,8 @@ load = Load(network, SERVER_IP)
 atexit.register(lambda: network.client.kill())
 
 
-def serve(name, n, **how):
-    return Server(BUILD, name, f"w{n}", work, arena_mib=128, churn=20,
+def serve(name, wire, **how):
+    return Server(BUILD, name, wire, work, arena_mib=128, churn=20,
                   extra=("--churn-table", "16", "--uploads", "32"), **how)
 
 
@@ -52,11 +52,12 @@ def end_of(server, *words):
 
 
 @contextlib.contextmanager
-def two(run):
+def two(run, line="-"):
+    """A source on a wire, and a destination that waits for that wire, or has another."""
     made = []
     try:
-        made.append(serve("A", run % 2, content=os.path.join(work, "content")).wait_ready())
-        made.append(serve("B", 1 - run % 2, incoming=f"unix:{work}/handover.{run}").wait_ready())
+        made.append(serve("A", "w0", content=os.path.join(work, "content")).wait_ready())
+        made.append(serve("B", line, incoming=f"unix:{work}/handover.{run}").wait_ready())
         yield made
     finally:
         for server in made:
@@ -65,7 +66,7 @@ def two(run):
 
 def moves_without_a_copy():
     for run in range(RUNS):
-        with two(run) as (a, b):
+        with two(run, "w1" if run == 1 else "-") as (a, b):
             jobs = [load.download(content, "c0", 40), load.download(content, "c1", 40)]
             load.wait_moving(jobs, 1 << 20)
             end = end_of(a, b.incoming)
@@ -131,10 +132,10 @@ def source_killed_at_any_moment_leaves_at_most_one():
 
 def what_was_handed_over_can_be_copied_on():
     """The new memory is tracked as the old one was: hashes of all of it agree."""
-    with two(30) as (a, b):
+    with two(30, "w1") as (a, b):
         expect(end_of(a, b.incoming)["result"] == "completed", a.tail())
         expect(a.wait() == 0, a.tail())
-        c = serve("C", 0, incoming=f"unix:{work}/copied")
+        c = serve("C", "w0", incoming=f"unix:{work}/copied")
         try:
             c.wait_ready()
             jobs = [load.download(content, "c0", 40)]
