@@ -119,10 +119,19 @@ mig_channel_sent(const struct mig_channel *ch)
 	return __atomic_load_n(&ch->sent, __ATOMIC_RELAXED);
 }
 
-bool
-mig_channel_same_peer(const struct mig_channel *a, const struct mig_channel *b)
+void
+mig_channel_identity(const struct mig_channel *ch, struct mig_identity *ret_identity)
 {
-	return mig_conn_same_peer(&a->conn, &b->conn);
+	mig_conn_identity(&ch->conn, ret_identity);
+}
+
+bool
+mig_channel_is(const struct mig_channel *ch, const struct mig_identity *identity)
+{
+	struct mig_identity its;
+
+	mig_channel_identity(ch, &its);
+	return memcmp(its.hash, identity->hash, sizeof(its.hash)) == 0;
 }
 
 bool

@@ -81,8 +81,10 @@ const char *mig_channel_reason(const struct mig_channel *ch);
 bool mig_channel_is_lost(const struct mig_channel *ch, int rc);
 /* Bytes handed to the network so far. */
 uint64_t mig_channel_sent(const struct mig_channel *ch);
-/* Is the same peer at the other end of both, as far as it had to prove that? */
-bool mig_channel_same_peer(const struct mig_channel *a, const struct mig_channel *b);
+/* Who is at the other end, as far as it had to prove that; it outlives the channel. */
+void mig_channel_identity(const struct mig_channel *ch, struct mig_identity *ret_identity);
+/* Is it that one, who proved itself on another connection? */
+bool mig_channel_is(const struct mig_channel *ch, const struct mig_identity *identity);
 /* Has a sound record ever come? If not, the peer may be no Wherry at all. */
 bool mig_channel_is_wherry(const struct mig_channel *ch);
 

@@ -123,10 +123,10 @@ mig_conn_why(const struct mig_conn *conn)
 	return conn->tls != NULL ? mig_tls_why(conn->tls) : "";
 }
 
-bool
-mig_conn_same_peer(const struct mig_conn *a, const struct mig_conn *b)
+void
+mig_conn_identity(const struct mig_conn *conn, struct mig_identity *ret_identity)
 {
-	if (a->tls == NULL || b->tls == NULL)
-		return a->tls == b->tls;
-	return mig_tls_same_peer(a->tls, b->tls);
+	*ret_identity = (struct mig_identity){ { 0 } };
+	if (conn->tls != NULL)
+		mig_tls_identity(conn->tls, ret_identity);
 }

@@ -37,7 +37,7 @@ ssize_t mig_conn_recv(struct mig_conn *conn, struct iovec *iov, size_t n);
 bool mig_conn_has_more(const struct mig_conn *conn);
 /* Why the last call failed, for people; "": the errno says all. */
 const char *mig_conn_why(const struct mig_conn *conn);
-/* Is the same peer at the other end of both, as far as it had to prove that? */
-bool mig_conn_same_peer(const struct mig_conn *a, const struct mig_conn *b);
+/* Who is at the other end, as far as it had to prove that. */
+void mig_conn_identity(const struct mig_conn *conn, struct mig_identity *ret_identity);
 
 #endif /* CONN_PRIV_H */

@@ -129,6 +129,8 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 	if (rc != 0)
 		return rc;
 	memcpy(d->id, d->peer.session, sizeof(d->id));
+	mig_channel_identity(d->ch, &d->source);
+	mig_tls_hold(d->agent->tls);
 	mig_placer_init(&d->placer, d->map, d->n_map, d->peer.key);
 	if (d->peer.timeout_ms == 0)
 		d->peer.timeout_ms = HELLO_MS;
@@ -140,9 +142,11 @@ compare(struct mig_dest *d, const struct wherry_record *hello)
 int
 mig_dest_open_lanes(struct mig_dest *d)
 {
-	struct mig_dest_lanes_opts opts = {
-		.map = d->map, .n_map = d->n_map, .peer = &d->peer, .stop = &d->stop, .first = d->ch
-	};
+	struct mig_dest_lanes_opts opts = { .map = d->map,
+		.n_map = d->n_map,
+		.peer = &d->peer,
+		.stop = &d->stop,
+		.source = &d->source };
 	int rc;
 
 	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
@@ -321,6 +325,7 @@ fini(struct mig_dest *d)
 	mig_placer_fini(&d->placer);
 	mig_channel_destroy(d->ch);
 	mig_agent_close_listener(d->agent);
+	mig_tls_let_go(d->agent->tls);
 	mig_stop_fini(&d->stop);
 	for (uint32_t i = 0; i < d->n_map; i++)
 		wherry_bitmap_destroy(d->skip[i]);

@@ -199,7 +199,7 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 		return mig_fail(reason, -ENOMEM, "out of memory");
 	mig_channel_set_timeout(ch, JOIN_ONE_MS);
 	rc = mig_channel_expect(ch, WHERRY_REC_JOIN, &rec);
-	if (rc == 0 && mig_channel_same_peer(ch, lanes->opts.first))
+	if (rc == 0 && mig_channel_is(ch, lanes->opts.source))
 		i = read_join(lanes, &rec);
 	if (i == 0) {
 		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(ch));

@@ -18,9 +18,9 @@ struct mig_dest_lanes;
 struct mig_dest_lanes_opts {
 	const struct mig_region *const *map; /* outlives the lanes */
 	uint32_t n_map;
-	const struct mig_hello *peer;    /* its key, session, channels, timeout */
-	const struct mig_stop *stop;     /* outlives the lanes */
-	const struct mig_channel *first; /* the others come from the same peer; likewise */
+	const struct mig_hello *peer;      /* its key, session, channels, timeout */
+	const struct mig_stop *stop;       /* outlives the lanes */
+	const struct mig_identity *source; /* of the first connection, and of all; likewise */
 };
 
 /* Without a lane. -ENOMEM. */

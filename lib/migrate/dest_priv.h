@@ -21,6 +21,7 @@ struct mig_dest {
 	struct mig_placer placer;     /* of this connection */
 	struct mig_dest_lanes *lanes; /* the others */
 	uint8_t id[MIG_SESSION_LEN];  /* of the migration: the session of its hello */
+	struct mig_identity source;   /* who sent that, and has to come back with the same key */
 	bool final_seen;              /* the source's application was stopped: no pause any more */
 	uint32_t sections_seen;       /* one bit each */
 	uint64_t bytes;               /* received here until the last round ended */

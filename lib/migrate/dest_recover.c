@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A connection lost in pre-copy, at the destination. What came stays where it is; the
- * destination listens again, and only the source of this migration, known by its id, is
- * let in: whoever else connects is sent away and nothing has changed. Asked by the source
+ * destination listens again, and only the source of this migration, known by its id and
+ * proved by the same key as before, is let in: whoever else connects is sent away and
+ * nothing has changed. It may have come to say that all is over. Asked by the source
  * it hashes its memory, so that both know what has arrived. Digests begin anew: from here
  * on they prove what is sent now, and the hashes prove what was sent before.
  */
@@ -70,11 +71,21 @@ read_session(struct mig_dest *d, const struct wherry_record *rec)
 }
 
 static int
-send_away(struct mig_dest *d)
+send_away(struct mig_dest *d, const char *why)
 {
 	mig_channel_abort(d->ch, -EPERM,
 		"this destination holds a part of another migration, and waits for its source");
-	return mig_fail(&d->reason, -EPROTO, "not the source of this migration");
+	return mig_fail(&d->reason, -EPROTO, "%s", why);
+}
+
+/* The source has given up, and says so. */
+static int
+end_with_source(struct mig_dest *d, const struct wherry_record *rec)
+{
+	char why[128];
+
+	wherry_field_text(rec->payload, rec->len, WHERRY_RECOVER_OVER, why, sizeof(why));
+	return mig_fail(&d->reason, -ECANCELED, "the source ended it while it was held: %s", why);
 }
 
 /* Somebody has connected: is it the source? The channel is left in d. */
@@ -82,6 +93,7 @@ static int
 greet(struct mig_dest *d, struct mig_conn *conn)
 {
 	struct wherry_record rec;
+	struct wherry_field over;
 	int rc;
 
 	if (mig_channel_create_on(conn, d->stop.fd, &d->ch) != 0)
@@ -90,8 +102,14 @@ greet(struct mig_dest *d, struct mig_conn *conn)
 	rc = mig_channel_receive(d->ch, &rec);
 	if (rc != 0)
 		return mig_dest_channel_failed(d, rc);
-	if (!mig_recover_is(&rec, d->id) || !read_session(d, &rec))
-		return send_away(d);
+	if (!mig_channel_is(d->ch, &d->source))
+		return send_away(d, "its key is not that of the source of this migration");
+	if (!mig_recover_is(&rec, d->id))
+		return send_away(d, "not the source of this migration");
+	if (wherry_field_find(rec.payload, rec.len, WHERRY_RECOVER_OVER, &over))
+		return end_with_source(d, &rec);
+	if (!read_session(d, &rec))
+		return send_away(d, "it does not say how its connections are known");
 	rc = answer(d);
 	return rc == 0 ? mig_dest_open_lanes(d) : rc;
 }

@@ -472,7 +472,7 @@ undo(struct mig_source *s, int rc)
 	if (s->quiesced && s->agent->ops.resume != NULL)
 		s->agent->ops.resume(s->agent->ops.ctx);
 	LOG_WARN("migration failed, this process goes on: %s", s->reason.text);
-	if (s->ch != NULL && !s->committed)
+	if (s->ch != NULL && !s->committed && !s->held)
 		mig_channel_abort(s->ch, rc, s->reason.text);
 }
 
@@ -519,6 +519,9 @@ mig_source_run(struct wherry_agent *agent)
 	if (rc != 0)
 		undo(&s, rc);
 	settle_accounts(&s);
+	if (rc != 0 && s.held)
+		mig_source_tell_held(&s);
+	mig_tls_let_go(s.tls); /* the next migration may bring others */
 	mig_agent_end(agent,
 		&(struct mig_outcome){ .rc = rc,
 			.done = s.stays ? WHERRY_STATE_SERVING : WHERRY_STATE_RELEASED,

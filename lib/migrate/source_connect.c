@@ -71,6 +71,19 @@ mig_source_on_progress(void *ctx)
 	mig_agent_set_progress(s->agent, sent.counts.pages, s->round_pages, mig_source_bytes(s));
 }
 
+/* Another one of the same name has not what this one has been sent. */
+static int
+check_identity(struct mig_source *s, const struct mig_channel *ch)
+{
+	if (s->met && !mig_channel_is(ch, &s->dest))
+		return mig_fail(&s->reason, -EKEYREJECTED,
+			"it proves itself with another key than the destination that this migration began with");
+	mig_channel_identity(ch, &s->dest);
+	s->met = true;
+	mig_tls_hold(s->tls);
+	return 0;
+}
+
 static int
 connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_channel **ret_ch)
 {
@@ -85,7 +98,7 @@ connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_chan
 	if (mig_channel_create_on(&conn, s->stop.fd, ret_ch) != 0)
 		return out_of_memory(s);
 	mig_channel_set_timeout(*ret_ch, s->params.timeout_ms);
-	return 0;
+	return check_identity(s, *ret_ch);
 }
 
 int
@@ -119,8 +132,10 @@ join(struct mig_source *s, const struct mig_uri *uri, unsigned int i)
 	struct mig_channel *ch = NULL;
 	int rc = connect_channel(s, uri, &ch);
 
-	if (rc != 0)
+	if (rc != 0) {
+		mig_channel_destroy(ch);
 		return rc;
+	}
 	mig_channel_share_bandwidth(ch, s->ch);
 	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, s->self.session, sizeof(s->self.session));
 	wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, i);

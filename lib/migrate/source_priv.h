@@ -28,6 +28,9 @@ struct mig_source {
 	const struct mig_region **numbers; /* regions by their number: the list's order */
 	struct mig_hello self, peer;
 	uint8_t id[MIG_SESSION_LEN]; /* of the migration: the session of its hello */
+	bool met;                    /* the destination has proved who it is */
+	struct mig_identity dest;    /* then: who has to be at the end of every connection */
+	bool held;                   /* what it has is kept there until it hears more */
 	bool lost;                   /* the last failure was a lost connection */
 	uint64_t bytes_before;       /* sent over connections that are no more */
 	struct mig_digest memory;    /* of all of it, if verified */
@@ -70,6 +73,8 @@ uint64_t mig_source_bytes(const struct mig_source *s);
  * again, over new connections, and what has not arrived is pending.
  */
 int mig_source_pause(struct mig_source *s);
+/* It has come to nothing while paused: tell the destination, if it can be told in a second. */
+void mig_source_tell_held(struct mig_source *s);
 /* What ends all connections: somebody cancels, one of them fails, time is up. -ENOMEM. */
 int mig_source_open_stop(struct mig_source *s);
 /* Take in so many percent less; 0: all again. */

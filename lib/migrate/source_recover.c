@@ -8,12 +8,15 @@
  * What the destination says is believed of its own memory only: one that lies has itself
  * to blame.
  *
- * An attempt that fails leaves the migration paused, until a limit passes.
+ * An attempt that fails leaves the migration paused, until a limit passes. When it ends
+ * while paused the destination is told so, if it can be reached; if not, its own limit
+ * ends it there.
  */
 #define LOG_PREFIX "migrate/source"
 
 #include <endian.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "recover_priv.h"
@@ -22,6 +25,7 @@
 
 #define AGAIN_MS 200u /* the destination may notice later than we */
 #define RUNS 128u     /* in a question */
+#define LAST_WORD_MS 1000u
 
 /* Pages of one region, ascending. */
 struct question {
@@ -182,6 +186,7 @@ recover(struct mig_source *s, const struct mig_uri *uri)
 		rc = compare_memory(s);
 	if (rc == 0 && mig_agent_unpause(s->agent, WHERRY_STATE_PRECOPY) != 0)
 		rc = mig_fail(&s->reason, -ECANCELED, "cancelled");
+	s->held = rc != 0;
 	return rc;
 }
 
@@ -190,6 +195,7 @@ stand_still(struct mig_source *s)
 {
 	mig_source_disconnect(s);
 	mig_source_throttle(s, 0);
+	s->held = true;
 	s->forecast_ms = 0;
 	mig_agent_set_progress(s->agent, 0, 0, mig_source_bytes(s));
 	if (mig_agent_pause(s->agent, WHERRY_STATE_PAUSED, s->reason.text) == 0)
@@ -232,4 +238,56 @@ mig_source_pause(struct mig_source *s)
 			rc = stand_still(s);
 	}
 	return rc;
+}
+
+/* The word itself; the destination answers that it has given up, too. */
+static void
+say_over(struct mig_source *s, struct mig_channel *ch)
+{
+	uint8_t rec[WHERRY_STREAM_HEADER + 256];
+	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
+	struct wherry_record answer;
+	char why[128];
+
+	snprintf(why, sizeof(why), "%.120s", s->reason.text);
+	wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, s->id, sizeof(s->id));
+	wherry_table_put_text(&t, WHERRY_RECOVER_OVER, *why != '\0' ? why : "no reason given");
+	mig_channel_set_timeout(ch, LAST_WORD_MS);
+	if (mig_channel_send(ch, WHERRY_REC_RECOVER, t.buf, t.len) != 0 ||
+		mig_channel_receive(ch, &answer) != -ECANCELED)
+		LOG_WARN("the destination has not said that it heard of the end: %s",
+			mig_channel_reason(ch));
+}
+
+/* A connection that nobody can cancel: that has been done already. */
+static int
+connect_once_more(struct mig_source *s, struct mig_channel **ret_ch)
+{
+	struct mig_reason why;
+	struct mig_conn conn;
+	struct mig_uri uri;
+	int rc;
+
+	wherry_mutex_lock(&s->agent->lock);
+	uri = s->agent->uri;
+	wherry_mutex_unlock(&s->agent->lock);
+	uri.only_loopback = s->tls == NULL && !s->params.insecure;
+	rc = mig_conn_dial(&uri, s->tls, -1, LAST_WORD_MS, &conn, &why);
+	return rc == 0 ? mig_channel_create_on(&conn, -1, ret_ch) : rc;
+}
+
+void
+mig_source_tell_held(struct mig_source *s)
+{
+	uint64_t end = mig_now() + LAST_WORD_MS * UINT64_C(1000000);
+	struct mig_channel *ch = NULL;
+
+	mig_source_disconnect(s);
+	while (connect_once_more(s, &ch) != 0 && mig_now() < end)
+		mig_wait(-1, 0, -1, AGAIN_MS);
+	if (ch != NULL && mig_channel_is(ch, &s->dest))
+		say_over(s, ch);
+	else
+		LOG_WARN("the destination cannot be told; its own limit ends it there");
+	mig_channel_destroy(ch);
 }

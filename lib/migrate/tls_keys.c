@@ -145,8 +145,26 @@ use_authorities(SSL_CTX *ctx, BIO *bio)
 	return ok && n > 0;
 }
 
+/* Every authority of a peer's chain has to have one here from then on, and a valid one. */
+static int
+use_revocations(SSL_CTX *ctx, BIO *bio)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	X509_CRL *crl;
+	int n = 0, ok = 1;
+
+	while (ok && (crl = PEM_read_bio_X509_CRL(bio, NULL, no_passphrase, NULL)) != NULL) {
+		ok = X509_STORE_add_crl(store, crl);
+		X509_CRL_free(crl);
+		n++;
+	}
+	return ok && n > 0 &&
+		X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx),
+			X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
+}
+
 struct pem {
-	const char *path;
+	const char *path; /* NULL: there is none */
 	mode_t forbidden;
 	int (*use)(SSL_CTX *ctx, BIO *bio);
 	const char *wrong; /* what is, if use fails */
@@ -177,11 +195,12 @@ load_certificates(SSL_CTX *ctx, const struct mig_tls_files *files, struct mig_re
 		{ files->key, S_IRWXO, use_key,
 			"not the private key of the certificate, in PEM and without a passphrase" },
 		{ files->ca, 0, use_authorities, "no certificate of a CA, in PEM" },
+		{ files->crl, 0, use_revocations, "no revocation list, in PEM" },
 	};
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < sizeof(pems) / sizeof(pems[0]); i++)
-		rc = load_pem(ctx, &pems[i], reason);
+		rc = pems[i].path != NULL ? load_pem(ctx, &pems[i], reason) : 0;
 	return rc;
 }
 

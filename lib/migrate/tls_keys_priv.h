@@ -21,9 +21,9 @@
 #define MIG_PSK_KEY_MAX 64     /* likewise */
 #define MIG_TLS_FILE_MAX 65536 /* bytes of a file */
 
-/* Which files, by their paths: all of cert, key and ca, or psk. */
+/* Which files, by their paths: all of cert, key and ca, and crl if there is one; or psk. */
 struct mig_tls_files {
-	char *cert, *key, *ca, *psk;
+	char *cert, *key, *ca, *crl, *psk;
 };
 
 struct mig_psk {

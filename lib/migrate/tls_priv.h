@@ -14,11 +14,12 @@
  * the kernel: while the session owes, what it has taken has not all been handed over.
  * No ticket, no resumption, no early data; after 32 GiB in one direction the key changes.
  *
- * mig_tls is used by one thread, a session by one at a time.
+ * mig_tls may be used by any thread, a session by one at a time.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "reason_priv.h"
@@ -26,6 +27,11 @@
 
 struct mig_tls;
 struct mig_tls_session;
+
+/* Who somebody has proved to be: a hash of the key; all zeroes: it did not have to. */
+struct mig_identity {
+	uint8_t hash[32];
+};
 
 /* Is a set of files given at all, and one that makes sense? NULL, or what does not. */
 bool mig_tls_is_wanted(const struct wherry_tls *files);
@@ -37,6 +43,14 @@ int mig_tls_create(const struct wherry_tls *files, struct mig_tls **ret_tls);
 void mig_tls_destroy(struct mig_tls *tls);
 /* Read the files if they are not those that were read last. An error only if none was ever good. */
 int mig_tls_refresh(struct mig_tls *tls, struct mig_reason *reason);
+/* From here on connections go by the keys in use now, until let_go. NULL is fine; as is twice. */
+void mig_tls_hold(struct mig_tls *tls);
+void mig_tls_let_go(struct mig_tls *tls);
+/*
+ * Read the files now, and use what they say from the next migration on. An error with the
+ * reason: something is wrong with them, and those before stay in use. NULL: -ENOENT.
+ */
+int mig_tls_reload(struct mig_tls *tls, struct mig_reason *reason);
 /* For tests: keys change after so many bytes. */
 void mig_tls_set_rekey(struct mig_tls *tls, uint64_t bytes);
 
@@ -67,7 +81,7 @@ bool mig_tls_has_more(const struct mig_tls_session *s);
 const char *mig_tls_why(const struct mig_tls_session *s);
 /* Who it is, once the handshake is done, for people. */
 const char *mig_tls_peer(const struct mig_tls_session *s);
-/* The same key proved both peers? */
-bool mig_tls_same_peer(const struct mig_tls_session *a, const struct mig_tls_session *b);
+/* Which key proved it, once the handshake is done. */
+void mig_tls_identity(const struct mig_tls_session *s, struct mig_identity *ret_identity);
 
 #endif /* TLS_PRIV_H */

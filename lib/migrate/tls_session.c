@@ -22,7 +22,6 @@
 #define ROOM (RECORD + 1024)   /* for a record, and a change of keys before it */
 #define OWED_FIRST (2 * ROOM)  /* while it is not known who it is */
 #define OWED_MAX (8 * ROOM)
-#define IDENTITY 32 /* bytes of a SHA-256 */
 
 struct mig_tls_session {
 	SSL *ssl;
@@ -36,7 +35,7 @@ struct mig_tls_session {
 	uint8_t *owed; /* from begin to end of cap bytes */
 	size_t begin, end_at, cap;
 	uint64_t rekey_bytes, since_rekey;
-	uint8_t identity[IDENTITY]; /* a hash of the key that it proved to have */
+	struct mig_identity identity;
 	char peer[160];
 	struct mig_reason why;
 };
@@ -156,7 +155,7 @@ know_psk(struct mig_tls_session *s, const struct mig_psk *psk)
 {
 	snprintf(s->peer, sizeof(s->peer), "the pre-shared key \"%s\"", psk->identity);
 	return EVP_Digest(
-		psk->identity, strlen(psk->identity), s->identity, NULL, EVP_sha256(), NULL);
+		psk->identity, strlen(psk->identity), s->identity.hash, NULL, EVP_sha256(), NULL);
 }
 
 /* We have connected: the first key of the file is ours. */
@@ -350,7 +349,7 @@ know_certificate(struct mig_tls_session *s)
 {
 	X509 *x = SSL_get1_peer_certificate(s->ssl);
 	int ok = x != NULL && SSL_get_verify_result(s->ssl) == X509_V_OK &&
-		X509_pubkey_digest(x, EVP_sha256(), s->identity, NULL) == 1;
+		X509_pubkey_digest(x, EVP_sha256(), s->identity.hash, NULL) == 1;
 
 	if (ok)
 		X509_NAME_oneline(X509_get_subject_name(x), s->peer, sizeof(s->peer));
@@ -514,8 +513,8 @@ mig_tls_peer(const struct mig_tls_session *s)
 	return s->peer;
 }
 
-bool
-mig_tls_same_peer(const struct mig_tls_session *a, const struct mig_tls_session *b)
+void
+mig_tls_identity(const struct mig_tls_session *s, struct mig_identity *ret_identity)
 {
-	return CRYPTO_memcmp(a->identity, b->identity, IDENTITY) == 0;
+	*ret_identity = s->identity;
 }

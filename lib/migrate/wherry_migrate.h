@@ -31,7 +31,7 @@ WHERRY_BEGIN_DECLS
  * Keys:    TCP goes over TLS 1.3 if there are keys, and both sides prove who they are
  *          (doc/security.rst). Without keys only loopback addresses are taken.
  * Control: a Unix socket, one JSON object per line (doc/control.rst): status,
- *          migrate, recover, cancel, watch. `wherry` speaks it.
+ *          migrate, recover, cancel, watch, reload. `wherry` speaks it.
  * Threads: the agent has its own; it calls the ops on them, one at a time. All calls
  *          here but create and destroy may run concurrently.
  * Source:  doc/stream_format.rst (the wire), doc/design.rst section 5 of the project.
@@ -140,7 +140,9 @@ struct wherry_tls {
 	const char *cert; /**< our certificate and those that lead to the CA, PEM */
 	const char *key;  /**< its private key, PEM, no passphrase; not for everybody to read */
 	const char *ca;   /**< certificates of who may sign a peer's, PEM */
-	const char *psk;  /**< instead: lines IDENTITY:HEX; a source uses the first; mode 0600 */
+	/** Revocation lists, PEM: one of each authority of a peer's chain, none of them out of date; NULL: not asked for. */
+	const char *crl;
+	const char *psk; /**< instead: lines IDENTITY:HEX; a source uses the first; mode 0600 */
 	/** With certificates: name or address that the peer's is for; NULL: the URI's host, or any source. */
 	const char *peer;
 };
@@ -261,6 +263,12 @@ int wherry_agent_migrate(struct wherry_agent *agent, const char *uri,
  * @retval -EBUSY an attempt is under way
  */
 int wherry_agent_recover(struct wherry_agent *agent, const char *uri) WHERRY_MUST_CHECK;
+/**
+ * Read the agent's keys again, soon. They are looked at for every connection anyhow: this
+ * brings out at once, in the log, what is wrong with new ones; those before stay in use then.
+ * A migration under way goes on with what it began with. For signal handlers, too.
+ */
+void wherry_agent_reload(struct wherry_agent *agent);
 /** Give the migration up, before COMMIT. -EALREADY: too late, or none under way. */
 int wherry_agent_cancel(struct wherry_agent *agent);
 /**

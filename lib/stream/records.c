@@ -105,6 +105,7 @@ static const struct field_def flush_fields[] = {
 static const struct field_def recover_fields[] = {
 	{ WHERRY_RECOVER_ID, WHERRY_FIELD_BYTES, FIELD_REQUIRED, NULL },
 	{ WHERRY_RECOVER_SESSION, WHERRY_FIELD_BYTES, FIELD_OPTIONAL, NULL },
+	{ WHERRY_RECOVER_OVER, WHERRY_FIELD_TEXT, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 

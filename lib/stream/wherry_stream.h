@@ -170,6 +170,7 @@ enum wherry_field_id {
 
 	WHERRY_RECOVER_ID = 1,  /**< bytes: the session of the migration's hello */
 	WHERRY_RECOVER_SESSION, /**< bytes, source: what the further connections begin with now */
+	WHERRY_RECOVER_OVER,    /**< text, source: it does not go on, and why */
 
 	WHERRY_HAVE_HASHES =
 		1, /**< bytes: 16 for each page wanted, in order: its hash, as in the digest */

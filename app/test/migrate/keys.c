@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keys.h"
@@ -138,13 +139,18 @@ keys_make(void)
 	return keys;
 }
 
+static struct authority *
+find_authority(struct keys *keys, const char *name)
+{
+	return &keys->authorities[name != NULL && strcmp(name, "other") == 0 ? 1 : 0];
+}
+
 void
 keys_sign(struct keys *keys, const char *name, const struct keys_leaf *leaf)
 {
 	const struct keys_leaf usual = { 0 };
 	const struct keys_leaf *l = leaf != NULL ? leaf : &usual;
-	struct authority *a =
-		&keys->authorities[l->by != NULL && strcmp(l->by, "other") == 0 ? 1 : 0];
+	struct authority *a = find_authority(keys, l->by);
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *x;
 
@@ -156,6 +162,52 @@ keys_sign(struct keys *keys, const char *name, const struct keys_leaf *leaf)
 	write_both(keys, name, x, key);
 	X509_free(x);
 	EVP_PKEY_free(key);
+}
+
+static X509_REVOKED *
+new_entry(struct keys *keys, const char *name)
+{
+	X509_REVOKED *entry = X509_REVOKED_new();
+	ASN1_TIME *now = ASN1_TIME_set(NULL, time(NULL) - 3600);
+	char file[64];
+	X509 *x;
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%.40s.pem", name);
+	f = fopen(keys_path(keys, file), "re");
+	CHECK(f != NULL);
+	x = PEM_read_X509(f, NULL, NULL, NULL);
+	fclose(f);
+	CHECK(x != NULL && entry != NULL && now != NULL);
+	CHECK_EQ(X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(x)), 1);
+	CHECK_EQ(X509_REVOKED_set_revocationDate(entry, now), 1);
+	ASN1_TIME_free(now);
+	X509_free(x);
+	return entry;
+}
+
+void
+keys_revoke(struct keys *keys, const struct keys_list *list)
+{
+	struct authority *a = find_authority(keys, list->by);
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *at = ASN1_TIME_new();
+	FILE *f = create(keys, a->name, ".crl");
+
+	CHECK(crl != NULL && at != NULL);
+	CHECK_EQ(X509_CRL_set_version(crl, X509_CRL_VERSION_2), 1);
+	CHECK_EQ(X509_CRL_set_issuer_name(crl, X509_get_subject_name(a->cert)), 1);
+	CHECK_EQ(X509_CRL_set1_lastUpdate(crl, X509_gmtime_adj(at, -2L * 86400)), 1);
+	CHECK_EQ(X509_CRL_set1_nextUpdate(
+			 crl, X509_gmtime_adj(at, (list->days != 0 ? list->days : 30) * 86400L)),
+		1);
+	if (list->revoked != NULL)
+		CHECK_EQ(X509_CRL_add0_revoked(crl, new_entry(keys, list->revoked)), 1);
+	CHECK(X509_CRL_sign(crl, a->key, EVP_sha256()) > 0);
+	CHECK_EQ(PEM_write_X509_CRL(f, crl), 1);
+	CHECK_EQ(fclose(f), 0);
+	ASN1_TIME_free(at);
+	X509_CRL_free(crl);
 }
 
 void

@@ -21,6 +21,13 @@ struct keys_leaf {
 	int days;        /* that it is good for, from yesterday; 0: 30 */
 };
 void keys_sign(struct keys *keys, const char *name, const struct keys_leaf *leaf);
+/* A revocation list BY.crl, over the one that is there. */
+struct keys_list {
+	const char *by;      /* authority; NULL: "ca" */
+	const char *revoked; /* NAME of a certificate; NULL: none */
+	int days;            /* that it is good for, from yesterday; 0: 30 */
+};
+void keys_revoke(struct keys *keys, const struct keys_list *list);
 /* A file NAME.psk with this text, for its owner only. */
 void keys_psk(struct keys *keys, const char *name, const char *text);
 /* A file of any name with this text. */

@@ -5,7 +5,6 @@
  * ends it while it is paused leaves both sides as a failed migration does.
  */
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "channel_priv.h"
+#include "cut.h"
 #include "fault_priv.h"
 #include "hello_priv.h"
 #include "pair.h"
@@ -27,20 +27,6 @@
 static const struct wherry_migrate_params patient = {
 	.pause_limit_ms = 15000, .timeout_ms = 5000, .verify = true
 };
-
-static void
-await_paused(struct pair *pair, unsigned int pauses, struct wherry_status *st)
-{
-	for (int i = 0; i < 20000; i++) {
-		pair_wait(pair, WHERRY_STATE_PAUSED, st);
-		if (st->state != WHERRY_STATE_PAUSED)
-			FAIL("%s: %s", wherry_state_name(st->state), st->reason);
-		if (st->pauses >= pauses)
-			return;
-		usleep(1000);
-	}
-	FAIL("it was paused %u times, not %u", st->pauses, pauses);
-}
 
 /* Over the direct way, past the proxy. */
 static void
@@ -71,7 +57,7 @@ pause_at(const struct proxy_plan *plan, bool writer, struct wherry_status *ret_s
 
 	CHECK_EQ(wherry_agent_recover(pair->agent, NULL), -EALREADY);
 	CHECK_EQ(pair_begin(pair, &patient), 0);
-	await_paused(pair, 1, ret_st);
+	cut_await_paused(pair, 1, ret_st);
 	CHECK(ret_st->reason[0] != '\0');
 	CHECK_EQ(pair_begin(pair, &patient), -EBUSY);
 	return pair;
@@ -113,7 +99,7 @@ TEST(migrate_silent_connection_is_recovered_when_it_is_given_up)
 
 	params.timeout_ms = 500;
 	CHECK_EQ(pair_begin(pair, &params), 0);
-	await_paused(pair, 1, &st);
+	cut_await_paused(pair, 1, &st);
 	CHECK(strstr(st.reason, "silent") != NULL);
 	recover_to_the_end(pair, &st);
 	pair_destroy(pair);
@@ -161,22 +147,6 @@ TEST(migrate_recovery_sends_what_was_written_while_paused)
 	pair_destroy(pair);
 }
 
-/* All connections of this process to the destination are reset. */
-static void
-cut_all(const struct pair *pair)
-{
-	unsigned int port = (unsigned int)strtoul(strrchr(pair->dest_uri, ':') + 1, NULL, 10);
-	struct sockaddr_in in = { .sin_port = 0 };
-
-	for (int fd = 3; fd < 1024; fd++) {
-		socklen_t len = sizeof(in);
-
-		if (getpeername(fd, (struct sockaddr *)&in, &len) == 0 && len == sizeof(in) &&
-			in.sin_family == AF_INET && ntohs(in.sin_port) == port)
-			shutdown(fd, SHUT_RDWR);
-	}
-}
-
 /* At random moments, also of the recovery itself, over several channels. */
 TEST(migrate_recovers_again_and_again_over_several_channels)
 {
@@ -193,7 +163,7 @@ TEST(migrate_recovers_again_and_again_over_several_channels)
 	pair_wait(pair, WHERRY_STATE_PRECOPY, &st);
 	while (st.pauses < 6) {
 		usleep((unsigned int)(test_random() % 60000));
-		cut_all(pair);
+		cut_connections(pair);
 		pair_wait(pair, WHERRY_STATE_PAUSED, &st);
 		if (st.state != WHERRY_STATE_PAUSED)
 			FAIL("%s: %s", wherry_state_name(st.state), st.reason);
@@ -221,7 +191,7 @@ TEST(migrate_cancel_while_paused_ends_tracking_and_the_source_serves)
 
 	params.pause_limit_ms = 1500;
 	CHECK_EQ(pair_begin(pair, &params), 0);
-	await_paused(pair, 1, &st);
+	cut_await_paused(pair, 1, &st);
 	CHECK_EQ(wherry_tracker_start(pair->tracker), -EALREADY);
 	CHECK_EQ(wherry_agent_cancel(pair->agent), 0);
 	pair_wait(pair, WHERRY_STATE_SERVING, &st);
@@ -269,17 +239,17 @@ TEST(migrate_destination_that_dies_while_held_leaves_the_source_paused)
 	struct wherry_status st;
 
 	CHECK_EQ(pair_begin(pair, &params), 0);
-	await_paused(pair, 1, &st);
+	cut_await_paused(pair, 1, &st);
 	CHECK_EQ(kill(pair->child, SIGKILL), 0);
 	CHECK_EQ(waitpid(pair->child, &pair->status, 0), pair->child);
 	pair->status = 0; /* it is reaped */
 	recover(pair);
-	await_paused(pair, 2, &st);
+	cut_await_paused(pair, 2, &st);
 	CHECK(strstr(st.reason, "started with --incoming") != NULL);
 	/* a destination started afresh holds nothing of this migration */
 	pair_start_dest(pair);
 	recover(pair);
-	await_paused(pair, 3, &st);
+	cut_await_paused(pair, 3, &st);
 	CHECK_EQ(wherry_agent_cancel(pair->agent), 0);
 	pair_wait(pair, WHERRY_STATE_SERVING, &st);
 	CHECK_EQ(pair->resumes, pair->quiesces);
@@ -305,7 +275,7 @@ call_dest(const struct pair *pair)
 
 /* Say who we are not; the destination says so and nothing has changed. */
 static void
-intrude(const struct pair *pair, enum wherry_record_type type, size_t id_len)
+intrude(const struct pair *pair, enum wherry_record_type type, size_t id_len, bool over)
 {
 	static const uint8_t id[MIG_SESSION_LEN * 2] = "nobody's";
 	uint8_t rec[WHERRY_STREAM_HEADER + 128];
@@ -316,6 +286,8 @@ intrude(const struct pair *pair, enum wherry_record_type type, size_t id_len)
 	if (type == WHERRY_REC_RECOVER) {
 		wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, id, id_len);
 		wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id, MIG_SESSION_LEN);
+		if (over)
+			wherry_table_put_text(&t, WHERRY_RECOVER_OVER, "so that it ends");
 	} else {
 		wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, id, MIG_SESSION_LEN);
 		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 0);
@@ -333,10 +305,11 @@ TEST(migrate_recovery_of_another_migration_is_refused_and_costs_nothing)
 	struct pair *pair = pause_at(&plan, true, &before);
 	struct mig_channel *ch;
 
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN);
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN - 1);
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN + 1);
-	intrude(pair, WHERRY_REC_JOIN, 0);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN, false);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN, true);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN - 1, false);
+	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN + 1, false);
+	intrude(pair, WHERRY_REC_JOIN, 0, false);
 	ch = call_dest(pair); /* and one that has nothing to say */
 	mig_channel_destroy(ch);
 	recover_to_the_end(pair, &st);
@@ -361,7 +334,7 @@ strike_recovery(enum proxy_kind kind, bool back, unsigned int type)
 	mig_channel_destroy(call_dest(pair)); /* it listens: the proxy connects once */
 	CHECK_EQ(wherry_agent_recover(pair->agent, uri), 0);
 	CHECK_EQ(wherry_agent_recover(pair->agent, uri), -EBUSY);
-	await_paused(pair, 2, &st);
+	cut_await_paused(pair, 2, &st);
 	if (!proxy_struck(proxy))
 		FAIL("no %s came by: %s", wherry_record_name(type), st.reason);
 	proxy_destroy(proxy);
@@ -396,7 +369,7 @@ TEST(migrate_any_failing_step_of_a_recovery_leaves_one_owner)
 		wherry_fault_disarm();
 		pair = pair_create(&opts);
 		CHECK_EQ(pair_begin(pair, &patient), 0);
-		await_paused(pair, 1, &st);
+		cut_await_paused(pair, 1, &st);
 		wherry_fault_arm(nth);
 		recover(pair);
 		do {
