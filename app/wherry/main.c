@@ -16,6 +16,7 @@ static const struct command {
 	{ "recover", cmd_recover },
 	{ "status", cmd_status },
 	{ "cancel", cmd_cancel },
+	{ "reload", cmd_reload },
 	{ "watch", cmd_watch },
 	{ "selftest", cmd_selftest },
 	{ "resolve", cmd_resolve },
@@ -35,6 +36,7 @@ static const char usage[] =
 	"  recover   let a migration go on whose connection was lost\n"
 	"  status    how an application and its migration stand\n"
 	"  cancel    give a migration up; the application goes on where it is\n"
+	"  reload    let an application read its keys and certificates again\n"
 	"  resolve   say who owns, or settle it where nobody can know\n"
 	"  watch     show how fast each region is written, by devices and by the CPU\n"
 	"  forecast  say whether a migration would converge, and with what blackout\n"

@@ -36,8 +36,8 @@ enum {
 static const char *const flags[] = { "verify", "compress", "release", "insecure", "auto_converge",
 	"copy" };
 
-enum { OPT_TLS_CERT = 0x300, OPT_TLS_KEY, OPT_TLS_CA, OPT_TLS_PSK, END_OF_FILES };
-static const char *const files[] = { "tls_cert", "tls_key", "tls_ca", "tls_psk" };
+enum { OPT_TLS_CERT = 0x300, OPT_TLS_KEY, OPT_TLS_CA, OPT_TLS_CRL, OPT_TLS_PSK, END_OF_FILES };
+static const char *const files[] = { "tls_cert", "tls_key", "tls_ca", "tls_crl", "tls_psk" };
 
 enum { OPT_TLS_PEER = 0x400, OPT_LOG };
 
@@ -76,6 +76,7 @@ static const struct argp_option option_list[] = {
 		"TLS: the application's certificate (default: what it was started with)", 0 },
 	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "TLS: its private key", 0 },
 	{ "tls-ca", OPT_TLS_CA, "FILE", 0, "TLS: who signs the destination's certificate", 0 },
+	{ "tls-crl", OPT_TLS_CRL, "FILE", 0, "TLS: which certificates they have revoked", 0 },
 	{ "tls-peer", OPT_TLS_PEER, "NAME", 0,
 		"TLS: whom the destination's certificate is for (default: the URI's host)", 0 },
 	{ "tls-psk", OPT_TLS_PSK, "FILE", 0,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wherry status and wherry cancel: one request, one answer. */
+/* wherry status, cancel and reload: one request, one answer. */
 #include <stdio.h>
 #include <string.h>
 
@@ -81,6 +81,22 @@ cmd_status(int argc, char **argv)
 	return 0;
 }
 
+/* Something that is done or not: the exit status. */
+static int
+order(const struct target *target, const char *cmd)
+{
+	json_t *answer = ask(target, json_pack("{ss}", "cmd", cmd));
+	bool ok;
+
+	if (answer == NULL)
+		return 1;
+	if (target->json)
+		write_json(stdout, answer);
+	ok = client_is_ok(answer);
+	json_decref(answer);
+	return ok ? 0 : 1;
+}
+
 int
 cmd_cancel(int argc, char **argv)
 {
@@ -88,16 +104,21 @@ cmd_cancel(int argc, char **argv)
 		"Give the migration up that is under way; the application goes on where it is.",
 		children, NULL, NULL };
 	struct target target = { .app = NULL };
-	json_t *answer;
-	bool ok;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &target);
-	answer = ask(&target, json_pack("{ss}", "cmd", "cancel"));
-	if (answer == NULL)
-		return 1;
-	if (target.json)
-		write_json(stdout, answer);
-	ok = client_is_ok(answer);
-	json_decref(answer);
-	return ok ? 0 : 1;
+	return order(&target, "cancel");
+}
+
+int
+cmd_reload(int argc, char **argv)
+{
+	static const struct argp argp = { NULL, parse, "",
+		"Let the application read its keys, certificates and revocation lists again, and say "
+		"what is wrong with them.\vWhat is no good is not used: the exit status is 1 then, and "
+		"those before stay in use. A migration under way goes on with what it began with.",
+		children, NULL, NULL };
+	struct target target = { .app = NULL };
+
+	argp_parse(&argp, argc, argv, 0, NULL, &target);
+	return order(&target, "reload");
 }

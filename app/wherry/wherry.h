@@ -20,6 +20,7 @@ int cmd_migrate(int argc, char **argv);
 int cmd_recover(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_reload(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
 int cmd_selftest(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);

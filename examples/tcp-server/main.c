@@ -46,8 +46,10 @@ now_ns(void)
 static void
 on_signal(int sig)
 {
-	(void)sig;
-	wherry_app_quit(app_of_signals);
+	if (sig == SIGHUP)
+		wherry_agent_reload(wherry_app_agent(app_of_signals));
+	else
+		wherry_app_quit(app_of_signals);
 }
 
 static void
@@ -58,6 +60,7 @@ catch_signals(struct wherry_app *app)
 	app_of_signals = app;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL); /* new keys, as daemons have it */
 }
 
 /* Where the options behind EAL's begin: at "--". Without one, all are ours. */

@@ -32,6 +32,7 @@ enum {
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
 	OPT_TLS_CA,
+	OPT_TLS_CRL,
 	OPT_TLS_PEER,
 	OPT_TLS_PSK,
 	OPT_INSECURE,
@@ -46,6 +47,7 @@ static const struct argp_option table[] = {
 	{ "tls-cert", OPT_TLS_CERT, "FILE", 0, "migrate over TLS: our certificate", 0 },
 	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "its private key", 0 },
 	{ "tls-ca", OPT_TLS_CA, "FILE", 0, "who signs the peer's certificate", 0 },
+	{ "tls-crl", OPT_TLS_CRL, "FILE", 0, "which certificates they have revoked", 0 },
 	{ "tls-peer", OPT_TLS_PEER, "NAME", 0, "whom that is for (the URI's host; any source)", 0 },
 	{ "tls-psk", OPT_TLS_PSK, "FILE", 0, "a key IDENTITY:HEX instead of certificates", 0 },
 	{ "insecure", OPT_INSECURE, NULL, 0, "migrate beyond loopback without TLS", 0 },
@@ -140,6 +142,7 @@ parse_string(int key, const char *arg, struct options *o)
 		: key == OPT_TLS_CERT        ? &o->tls.cert
 		: key == OPT_TLS_KEY         ? &o->tls.key
 		: key == OPT_TLS_CA          ? &o->tls.ca
+		: key == OPT_TLS_CRL         ? &o->tls.crl
 		: key == OPT_TLS_PEER        ? &o->tls.peer
 		: key == OPT_TLS_PSK         ? &o->tls.psk
 					     : &o->content;
@@ -193,6 +196,7 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	case OPT_TLS_CERT:
 	case OPT_TLS_KEY:
 	case OPT_TLS_CA:
+	case OPT_TLS_CRL:
 	case OPT_TLS_PEER:
 	case OPT_TLS_PSK:
 	case OPT_CONTROL:

@@ -6,7 +6,7 @@
  *	WHERRY_TESTPMD=name=b,incoming=unix:/run/b,shadow=eal.0@0x100000000+0x8000000
  *	                                                   the destination
  *
- * and for either, if they are on two machines: tls-cert=, tls-key=, tls-ca=, tls-peer= or
+ * and for either, if they are on two machines: tls-cert=, tls-key=, tls-ca=, tls-crl=, tls-peer= or
  * tls-psk=FILE, as of tcp-server; or insecure.
  *
  * The object is loaded while EAL starts, so all there is to do then is to start a thread;
@@ -44,6 +44,7 @@ read_keys(const char *at)
 		{ "tls-cert=", &tls.cert },
 		{ "tls-key=", &tls.key },
 		{ "tls-ca=", &tls.ca },
+		{ "tls-crl=", &tls.crl },
 		{ "tls-peer=", &tls.peer },
 		{ "tls-psk=", &tls.psk },
 	};

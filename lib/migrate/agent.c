@@ -403,6 +403,18 @@ wherry_agent_migrate(
 	return rc;
 }
 
+/* Nothing here that a signal handler may not do. */
+void
+wherry_agent_reload(struct wherry_agent *agent)
+{
+	int before = errno;
+
+	/* pairs with the control thread's exchange */
+	__atomic_store_n(&agent->reload, true, __ATOMIC_RELEASE);
+	mig_agent_notify(agent);
+	errno = before;
+}
+
 static int
 cancel_locked(struct wherry_agent *agent) WHERRY_REQUIRES(&agent->lock)
 {

@@ -47,6 +47,7 @@ struct wherry_agent {
 	struct mig_porter *porter; /* at it; NULL: likewise */
 	uint64_t strangers;        /* that it sent away; atomic */
 	uint64_t refused_clients;  /* of the control socket; atomic */
+	bool reload;               /* keys are to be read again, by the control thread; atomic */
 	int cancel_fd, notify_fd;
 	int recover_fd; /* an eventfd: somebody wants the paused migration to go on */
 	struct mig_control *control;

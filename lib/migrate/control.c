@@ -222,6 +222,19 @@ serve_once(struct mig_control *control, bool waiting)
 		accept_client(control);
 }
 
+/* Somebody without a connection of its own wants it: what comes of it is in the log. */
+static void
+reload_if_wanted(struct wherry_agent *agent)
+{
+	struct mig_reason reason;
+
+	/* pairs with wherry_agent_reload */
+	if (!__atomic_exchange_n(&agent->reload, false, __ATOMIC_ACQUIRE))
+		return;
+	if (mig_tls_reload(agent->tls, &reason) == -ENOENT && agent->tls == NULL)
+		LOG_WARN("keys are to be read again: %s", reason.text);
+}
+
 static void *
 control_main(void *arg)
 {
@@ -230,6 +243,7 @@ control_main(void *arg)
 
 	while (!__atomic_load_n(&control->quit, __ATOMIC_RELAXED)) {
 		serve_once(control, waiting);
+		reload_if_wanted(control->agent);
 		waiting = update_clients(control);
 	}
 	return NULL;

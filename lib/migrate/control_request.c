@@ -82,6 +82,7 @@ read_tls(const json_t *request, struct wherry_tls *tls)
 	return read_string(request, "tls_cert", &tls->cert) &&
 		read_string(request, "tls_key", &tls->key) &&
 		read_string(request, "tls_ca", &tls->ca) &&
+		read_string(request, "tls_crl", &tls->crl) &&
 		read_string(request, "tls_psk", &tls->psk) &&
 		read_string(request, "tls_peer", &tls->peer);
 }
@@ -91,7 +92,7 @@ read_params(json_t *request, struct wherry_migrate_params *p)
 {
 	static const char *const names[] = { "cmd", "uri", "max_bandwidth", "downtime_limit_ms",
 		"max_rounds", "timeout_ms", "verify", "channels", "compress", "release", "copy",
-		"tls_cert", "tls_key", "tls_ca", "tls_psk", "tls_peer", "insecure",
+		"tls_cert", "tls_key", "tls_ca", "tls_crl", "tls_psk", "tls_peer", "insecure",
 		"pause_limit_ms", "total_timeout_ms", "auto_converge", NULL };
 	uint64_t bandwidth = 0, downtime = 0, rounds = 0, timeout = 0, channels = 0;
 	uint64_t pause = UINT64_MAX, total = 0;
@@ -156,7 +157,7 @@ do_migrate(struct mig_control *control, struct mig_client *c, json_t *request)
 
 	if (uri == NULL || !read_params(request, &params)) {
 		answer_error(c, -EINVAL,
-			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, total_timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release, auto_converge, copy and insecure (true, false), tls_cert, tls_key, tls_ca, tls_peer and tls_psk (strings)");
+			"migrate takes uri and, if wanted, max_bandwidth, downtime_limit_ms, max_rounds, timeout_ms, total_timeout_ms, pause_limit_ms, channels (whole numbers), verify, compress, release, auto_converge, copy and insecure (true, false), tls_cert, tls_key, tls_ca, tls_crl, tls_peer and tls_psk (strings)");
 		return;
 	}
 	if (mig_tls_check(&params.tls) != NULL) {
@@ -221,6 +222,24 @@ do_cancel(struct mig_control *control, struct mig_client *c)
 }
 
 static void
+do_reload(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	static const char *const names[] = { "cmd", NULL };
+	struct mig_reason reason = { "" };
+	int rc;
+
+	if (!only_has(request, names)) {
+		answer_error(c, -EINVAL, "reload takes nothing");
+		return;
+	}
+	rc = mig_tls_reload(control->agent->tls, &reason);
+	if (rc == 0)
+		answer_ok(c);
+	else
+		answer_error(c, rc, reason.text);
+}
+
+static void
 do_watch(struct mig_control *control, struct mig_client *c, json_t *request)
 {
 	static const char *const names[] = { "cmd", "interval_ms", NULL };
@@ -274,12 +293,14 @@ mig_request(struct mig_control *control, struct mig_client *c, const char *line,
 		do_recover(control, c, request);
 	else if (strcmp(cmd, "cancel") == 0)
 		do_cancel(control, c);
+	else if (strcmp(cmd, "reload") == 0)
+		do_reload(control, c, request);
 	else if (strcmp(cmd, "watch") == 0)
 		do_watch(control, c, request);
 	else if (strcmp(cmd, "resolve") == 0)
 		do_resolve(control, c, request);
 	else
 		answer_error(c, -EINVAL,
-			"cmd is one of status, migrate, recover, cancel, watch, resolve");
+			"cmd is one of status, migrate, recover, cancel, reload, watch, resolve");
 	json_decref(request);
 }

@@ -404,3 +404,34 @@ TEST(command_migrate_hands_keys_to_the_application)
 	pair_destroy(pair);
 	keys_drop(keys);
 }
+
+/* What is wrong is said to who asked, and what was in use stays so. */
+TEST(command_reload_says_what_is_wrong_with_new_keys)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct keys *keys = keys_make();
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "reload --control=%s"), 1, "was given no keys");
+	pair_destroy(pair);
+	keys_sign(keys, "a", NULL);
+	keys_revoke(keys, &(struct keys_list){ .revoked = NULL });
+	opts.tls = keys_of(keys, "a");
+	opts.tls.crl = keys_path(keys, "ca.crl");
+	pair = pair_create(&opts);
+	expect(with(pair, "reload --control=%s"), 0, "");
+	keys_write(keys, "ca.crl", "half of a fi");
+	expect(with(pair, "reload --control=%s"), 1, "ca.crl: no revocation list");
+	expect(with(pair, "reload --control=%s"), 1, "ca.crl: no revocation list");
+	expect(with(pair, "reload --json --control=%s"), 1, "EINVAL");
+	keys_revoke(keys, &(struct keys_list){ .revoked = NULL });
+	CHECK_EQ(unlink(opts.tls.key), 0);
+	expect(with(pair, "reload --control=%s"), 1, "a.key: No such file");
+	keys_sign(keys, "a", NULL);
+	expect(with(pair, "reload --control=%s"), 0, "");
+	expect(with(pair, "reload --control=%s extra"), 64, "Usage");
+	pair_destroy(pair);
+	keys_drop(keys);
+}

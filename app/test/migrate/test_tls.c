@@ -190,7 +190,8 @@ TEST(migrate_tls_wants_all_three_files_or_a_pre_shared_key)
 {
 	static const struct wherry_tls bad[] = { { .cert = "c" }, { .cert = "c", .key = "k" },
 		{ .key = "k", .ca = "a" }, { .cert = "c", .key = "k", .ca = "a", .psk = "p" },
-		{ .psk = "p", .ca = "a" }, { .psk = "p", .peer = "n" }, { .peer = "n" } };
+		{ .psk = "p", .ca = "a" }, { .psk = "p", .peer = "n" }, { .peer = "n" },
+		{ .psk = "p", .crl = "l" }, { .crl = "l" } };
 	struct wherry_tls none = { 0 };
 	struct mig_tls *tls;
 
@@ -200,6 +201,39 @@ TEST(migrate_tls_wants_all_three_files_or_a_pre_shared_key)
 	}
 	CHECK_EQ(mig_tls_create(&none, &tls), 0);
 	CHECK(tls == NULL);
+}
+
+/* Of two, one is no longer trusted: the other is, and goes on being so. */
+TEST(migrate_tls_revocation_list_is_of_those_on_it)
+{
+	struct pair_opts opts = { .len = 1 << 20 };
+	struct keys *keys = give_keys(&opts, "certificates");
+
+	keys_sign(keys, "lost", NULL);
+	keys_revoke(keys, &(struct keys_list){ .revoked = "lost" });
+	opts.tls.crl = opts.dest_tls.crl = keys_path(keys, "ca.crl");
+	moves(&opts, NULL);
+	keys_drop(keys);
+}
+
+/* The destination waits; then its list is replaced by one with the source on it. */
+TEST(migrate_tls_revocation_list_is_read_again)
+{
+	struct pair_opts opts = { .len = 1 << 20 };
+	struct keys *keys = give_keys(&opts, "certificates");
+	struct wherry_migrate_params params = { .timeout_ms = 3000 };
+	struct wherry_status st;
+	struct pair *pair;
+
+	keys_revoke(keys, &(struct keys_list){ .revoked = NULL });
+	opts.dest_tls.crl = keys_path(keys, "ca.crl");
+	pair = pair_create(&opts);
+	keys_revoke(keys, &(struct keys_list){ .revoked = "source" });
+	pair_migrate(pair, &params, &st);
+	pair_check_stayed(pair, &st);
+	CHECK(strstr(pair->shared->log, "certificate revoked") != NULL);
+	pair_destroy(pair);
+	keys_drop(keys);
 }
 
 TEST(migrate_tls_refuses_secrets_that_others_can_read)
@@ -244,6 +278,12 @@ TEST(migrate_tls_says_which_file_is_no_good)
 	bad = tls;
 	bad.ca = keys_path(keys, "garbage");
 	expect(&bad, -EINVAL, "garbage: no certificate of a CA");
+	bad = tls;
+	bad.crl = keys_path(keys, "garbage");
+	expect(&bad, -EINVAL, "garbage: no revocation list");
+	bad.crl = keys_path(keys, "a.pem");
+	expect(&bad, -EINVAL, "a.pem: no revocation list");
+	bad = tls;
 	bad.ca = "/nonexistent/ca.pem";
 	expect(&bad, -ENOENT, "/nonexistent/ca.pem");
 	bad.ca = "/";

@@ -53,6 +53,39 @@ dest_expired(struct keys *keys, struct pair_opts *opts)
 	keys_sign(keys, "dest", &(struct keys_leaf){ .days = -1 });
 }
 
+/* Each looks at the list of the authority of both. */
+static void
+use_list(struct keys *keys, struct pair_opts *opts, const struct keys_list *list)
+{
+	keys_revoke(keys, list);
+	opts->tls.crl = opts->dest_tls.crl =
+		keys_path(keys, list->by != NULL ? "other.crl" : "ca.crl");
+}
+
+static void
+source_revoked(struct keys *keys, struct pair_opts *opts)
+{
+	use_list(keys, opts, &(struct keys_list){ .revoked = "source" });
+}
+
+static void
+dest_revoked(struct keys *keys, struct pair_opts *opts)
+{
+	use_list(keys, opts, &(struct keys_list){ .revoked = "dest" });
+}
+
+static void
+list_of_another_ca(struct keys *keys, struct pair_opts *opts)
+{
+	use_list(keys, opts, &(struct keys_list){ .by = "other" });
+}
+
+static void
+list_expired(struct keys *keys, struct pair_opts *opts)
+{
+	use_list(keys, opts, &(struct keys_list){ .days = -1 });
+}
+
 static void
 dest_for_another_address(struct keys *keys, struct pair_opts *opts)
 {
@@ -131,6 +164,11 @@ static const struct wrong wrongs[] = {
 	{ "source_expired", source_expired, "our certificate has expired",
 		"certificate has expired" },
 	{ "dest_expired", dest_expired, "certificate has expired", "our certificate has expired" },
+	{ "source_revoked", source_revoked, "does not accept our certificate",
+		"certificate revoked" },
+	{ "dest_revoked", dest_revoked, "certificate revoked", "does not accept our certificate" },
+	{ "list_of_another_ca", list_of_another_ca, "unable to get certificate CRL", "" },
+	{ "list_expired", list_expired, "CRL has expired", "" },
 	{ "dest_for_another_address", dest_for_another_address, "IP address mismatch",
 		"does not accept our certificate" },
 	{ "dest_for_another_name", dest_for_another_name, "hostname mismatch",
@@ -148,7 +186,8 @@ static const struct wrong wrongs[] = {
 	{ "plain_dest", plain_dest, "does not speak TLS", "sent away" },
 };
 static const char *const wrong_names[] = { "source_of_another_ca", "dest_of_another_ca",
-	"source_expired", "dest_expired", "dest_for_another_address", "dest_for_another_name",
+	"source_expired", "dest_expired", "source_revoked", "dest_revoked", "list_of_another_ca",
+	"list_expired", "dest_for_another_address", "dest_for_another_name",
 	"source_for_another_name", "psk_of_other_bytes", "psk_of_another_identity",
 	"psk_to_certificate", "certificate_to_psk", "plain_source", "plain_dest", NULL };
 

@@ -3,6 +3,7 @@
 """tcp-server in one process: what it serves, to whom, and how it ends."""
 import os
 import re
+import signal
 import socket
 import time
 
@@ -38,6 +39,19 @@ def tcp_serve_says_where_and_ends_on_sigint(net):
         server.says(f"serving http://{lab.SERVER}/ as a")
         assert client.get_json("/ping")["server"] == "a"
         assert server.end() == 0, server.text()
+
+
+@test
+def tcp_serve_reads_its_keys_again_on_sighup(net):
+    keys = net.folder / "psk"
+    keys.touch(mode=0o600)
+    keys.write_text("a:" + 32 * "1" + "\n")
+    server = net.server("a", [*SMALL, "--tls-psk", str(keys)], says="serving http://")
+    keys.write_text("this is none\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.says("new keys are no good, those before stay in use")
+    assert client.get_json("/ping")["server"] == "a"
+    assert server.end() == 0, server.text()
 
 
 @test
