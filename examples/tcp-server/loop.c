@@ -12,6 +12,7 @@
 #include "server.h"
 #include "state.h"
 #include "timers.h"
+#include "upgrade.h"
 
 /* After a takeover, or after an attempt that failed: the world has to hear from us. */
 static void
@@ -82,8 +83,8 @@ say_serving(const struct server *s)
 	fflush(stdout);
 }
 
-int
-server_run(struct server *s)
+static int
+run(struct server *s)
 {
 	if (s->opts.incoming != NULL) {
 		printf("waiting for a migration on %s\n", s->opts.incoming);
@@ -103,4 +104,20 @@ server_run(struct server *s)
 	say_serving(s);
 	serve(s);
 	return end(s);
+}
+
+int
+server_run(struct server *s)
+{
+	struct upgrade *upgrade;
+	int rc, ended;
+
+	if (s->opts.succeed == NULL)
+		return run(s);
+	upgrade = upgrade_begin(s);
+	if (upgrade == NULL)
+		return -ENOENT;
+	rc = run(s);
+	ended = upgrade_end(upgrade);
+	return rc != 0 ? rc : ended;
 }

@@ -4,6 +4,7 @@
  *
  *	tcp-server EAL-OPTIONS -- --ip 10.0.0.2/24 --content DIR       serves
  *	tcp-server EAL-OPTIONS -- --incoming tcp:127.0.0.1:4000        takes over from it
+ *	tcp-server --upgrade                                           replaces it
  *
  * This file is the program's life; doc/tcp_server.rst says where to read on.
  */
@@ -19,6 +20,7 @@
 #include <rte_errno.h>
 
 #include "server.h"
+#include "upgrade.h"
 
 static struct wherry_app *app_of_signals;
 
@@ -84,6 +86,10 @@ main(int argc, char **argv)
 	int rc = options_parse(argc - at, argv + at, &server.opts);
 	if (rc != 0)
 		return EXIT_FAILURE;
+	if (server.opts.upgrade) {
+		upgrade_exec(&server.opts);
+		return EXIT_FAILURE;
+	}
 	if (rte_eal_init(at == 0 ? 1 : at, argv) < 0) {
 		complain("EAL does not start (%s): its own lines above say why; without hugepages "
 			 "it takes --no-huge --no-shconf -m 256",

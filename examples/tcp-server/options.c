@@ -37,12 +37,19 @@ enum {
 	OPT_TLS_PSK,
 	OPT_INSECURE,
 	OPT_ANNOUNCE,
+	OPT_UPGRADE,
+	OPT_SUCCEED,
 	OPT_NAME
 };
 
 static const struct argp_option table[] = {
 	{ "name", OPT_NAME, "NAME", 0, "name of this server (tcp-server)", 0 },
 	{ "incoming", OPT_INCOMING, "URI", 0, "wait for a running server's state", 0 },
+	{ "upgrade", OPT_UPGRADE, "PROGRAM", OPTION_ARG_OPTIONAL,
+		"replace the running server of this --name or --control, which hands over to PROGRAM (this one) with the same options",
+		0 },
+	{ "succeed", OPT_SUCCEED, "PATH", 0, "ask the server at this control socket to hand over",
+		0 },
 	{ "arbiter", OPT_ARBITER, "SPEC", 0, "who decides who owns: lock:PATH, etcd:URL", 0 },
 	{ "tls-cert", OPT_TLS_CERT, "FILE", 0, "migrate over TLS: our certificate", 0 },
 	{ "tls-key", OPT_TLS_KEY, "FILE", 0, "its private key", 0 },
@@ -138,6 +145,7 @@ parse_string(int key, const char *arg, struct options *o)
 		: key == OPT_INCOMING        ? &o->incoming
 		: key == OPT_CONTROL         ? &o->control
 		: key == OPT_IOMMU           ? &o->iommu
+		: key == OPT_SUCCEED         ? &o->succeed
 		: key == OPT_ARBITER         ? &o->arbiter
 		: key == OPT_TLS_CERT        ? &o->tls.cert
 		: key == OPT_TLS_KEY         ? &o->tls.key
@@ -152,7 +160,7 @@ parse_string(int key, const char *arg, struct options *o)
 static void
 check(struct argp_state *as, struct options *o)
 {
-	if (o->ip == 0 && o->incoming == NULL)
+	if (o->ip == 0 && o->incoming == NULL && !o->upgrade)
 		argp_error(as, "--ip ADDR/BITS is needed (or --incoming URI)");
 	if (o->churn_rate != 0 && o->churn_len == 0)
 		o->churn_len = 64 * MIB;
@@ -201,8 +209,13 @@ parse_opt(int key, char *arg, struct argp_state *as)
 	case OPT_TLS_PSK:
 	case OPT_CONTROL:
 	case OPT_IOMMU:
+	case OPT_SUCCEED:
 	case OPT_CONTENT:
 		parse_string(key, arg, o);
+		break;
+	case OPT_UPGRADE:
+		o->upgrade = true;
+		o->upgrade_to = arg;
 		break;
 	case OPT_ANNOUNCE:
 		parse_announce(as, arg, &o->announce);

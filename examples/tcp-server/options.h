@@ -31,6 +31,9 @@ struct options {
 	bool fill;
 	bool hugepages;
 	bool busy_poll;
+	bool upgrade;           /* replace a server that runs */
+	const char *upgrade_to; /* by this program; NULL: our own */
+	const char *succeed;    /* control socket of the server to replace, or NULL */
 };
 
 /* 0, or -EINVAL with the reason printed; --help and --usage end the program. */

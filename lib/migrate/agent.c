@@ -491,6 +491,12 @@ wherry_agent_resolve(struct wherry_agent *agent, bool serve)
 	return rc;
 }
 
+int
+wherry_agent_move_control(struct wherry_agent *agent, const char *path)
+{
+	return mig_control_move(agent->control, path);
+}
+
 /* Whatever waits, waits no longer: even an arbiter that does not answer. */
 static void
 wake_for_good(struct wherry_agent *agent)

@@ -161,6 +161,7 @@ void mig_resolve_run(struct wherry_agent *agent);
 int mig_control_create(
 	struct wherry_agent *agent, const char *path, struct mig_control **ret_control);
 int mig_control_start(struct mig_control *control);
+int mig_control_move(struct mig_control *control, const char *path);
 void mig_control_stop(struct mig_control *control);    /* undoes start */
 void mig_control_destroy(struct mig_control *control); /* tells clients what they wait for */
 

@@ -250,6 +250,21 @@ control_main(void *arg)
 }
 
 int
+mig_control_move(struct mig_control *control, const char *path)
+{
+	char *copy = strdup(path);
+	int rc = copy == NULL ? -ENOMEM : mig_move_socket(control->path, path);
+
+	if (rc != 0) {
+		free(copy);
+		return rc;
+	}
+	free(control->path);
+	control->path = copy;
+	return 0;
+}
+
+int
 mig_control_start(struct mig_control *control)
 {
 	int rc = wherry_fault("control.thread")

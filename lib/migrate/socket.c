@@ -72,6 +72,21 @@ is_answered(const struct sockaddr_un *un)
 	return answered;
 }
 
+int
+mig_move_socket(const char *from, const char *to)
+{
+	struct mig_uri uri = { .is_unix = true };
+	struct sockaddr_un un;
+
+	if (strlen(to) >= sizeof(uri.path))
+		return -EINVAL;
+	memcpy(uri.path, to, strlen(to));
+	un = unix_address(&uri);
+	if (access(to, F_OK) == 0 && is_answered(&un))
+		return -EADDRINUSE;
+	return rename(from, to) != 0 ? -errno : 0;
+}
+
 static int
 bind_unix(int fd, const struct mig_uri *uri)
 {

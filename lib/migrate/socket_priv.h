@@ -27,4 +27,7 @@ int mig_listen(const struct mig_uri *uri, struct mig_reason *reason);
 int mig_connect(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	struct mig_reason *reason);
 
+/* Rename a listening Unix socket; as wherry_agent_move_control(). */
+int mig_move_socket(const char *from, const char *to);
+
 #endif /* SOCKET_PRIV_H */

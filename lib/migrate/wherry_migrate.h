@@ -277,6 +277,16 @@ int wherry_agent_cancel(struct wherry_agent *agent);
  * -EALREADY: it is not; -EPERM: the arbiter decides.
  */
 int wherry_agent_resolve(struct wherry_agent *agent, bool serve);
+/**
+ * Answer on the control socket @p path instead: for who takes over from a process that had it
+ * and has ended. Connections stay.
+ *
+ * @retval -EINVAL it is too long
+ * @retval -EADDRINUSE another process answers there
+ *
+ * Others as rename(2).
+ */
+int wherry_agent_move_control(struct wherry_agent *agent, const char *path) WHERRY_MUST_CHECK;
 /** Fill @p ret_status. */
 void wherry_agent_get_status(struct wherry_agent *agent, struct wherry_status *ret_status);
 

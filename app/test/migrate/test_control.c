@@ -510,6 +510,37 @@ TEST(migrate_control_socket_of_a_dead_process_is_taken_over)
 	pair_destroy(pair);
 }
 
+TEST(migrate_control_socket_moves)
+{
+	struct pair_opts opts = { .no_dest = true, .len = SMALL };
+	struct pair *pair = pair_create(&opts);
+	struct client *c = dial(pair->control);
+	struct sockaddr_un other = { .sun_family = AF_UNIX };
+	char path[108], longer[200];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(path, sizeof(path), "%.90s.moved", pair->control);
+	snprintf(other.sun_path, sizeof(other.sun_path), "%.90s.other", pair->control);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&other, sizeof(other)), 0);
+	CHECK_EQ(listen(fd, 1), 0);
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	CHECK_EQ(wherry_agent_move_control(pair->agent, longer), -EINVAL);
+	CHECK_EQ(wherry_agent_move_control(pair->agent, other.sun_path), -EADDRINUSE);
+	CHECK_EQ(wherry_agent_move_control(pair->agent, "/nonexistent/x"), -ENOENT);
+	check_alive(pair->control);
+	CHECK_EQ(wherry_agent_move_control(pair->agent, path), 0);
+	check_alive(path);
+	CHECK_EQ(access(pair->control, F_OK), -1);
+	say(c, "{\"cmd\":\"status\"}\n"); /* who was there stays */
+	json_decref(hear(c));
+	hang_up(c);
+	close(fd);
+	unlink(other.sun_path);
+	pair_destroy(pair);
+	CHECK_EQ(access(path, F_OK), -1);
+}
+
 TEST(migrate_agent_create_checks_what_it_is_given)
 {
 	struct pair_opts opts = { .no_dest = true, .len = SMALL };
