@@ -49,4 +49,7 @@ struct scan_arg {
 #define SCAN_PROTECT (UINT64_C(1) << 0)       /* what is reported is protected in one step */
 #define SCAN_CHECK_WPASYNC (UINT64_C(1) << 1) /* fail where nobody watches, not "clean" */
 
+/* In an entry of /proc/PID/pagemap: of a file or of shared memory. 3.5 */
+#define PAGEMAP_SHARED (UINT64_C(1) << 61)
+
 #endif /* UAPI_PRIV_H */

@@ -63,15 +63,23 @@ protection_fails(void)
 		__atomic_sub_fetch(&old.protect, 1, __ATOMIC_RELAXED) == 0;
 }
 
+/* A scan that reports nothing is there to protect. */
+static bool
+protects(unsigned long request, const void *arg)
+{
+	return request == UFFDIO_WRITEPROTECT ||
+		(request == SCAN_IOCTL && ((const struct scan_arg *)arg)->vec == 0);
+}
+
 static int
 old_ioctl(int fd, unsigned long request, void *arg)
 {
+	if (protects(request, arg) && protection_fails())
+		return -EAGAIN;
 	if (request == SCAN_IOCTL)
 		return old_scan(fd, arg);
 	if (request == UFFDIO_API)
 		return old_api(fd, arg);
-	if (request == UFFDIO_WRITEPROTECT && protection_fails())
-		return -EAGAIN;
 	return wherry_sys_kernel.ioctl(fd, request, arg);
 }
 
