@@ -50,6 +50,27 @@ fuzz_below(struct fuzz_input *in, uint64_t limit)
 	return fuzz_take(in, limit <= 0x100 ? 1 : limit <= 0x10000 ? 2 : 8) % limit;
 }
 
+/* Is this text that any program can show? By the table of RFC 3629, section 4. */
+static inline bool
+fuzz_is_utf8(const char *text)
+{
+	for (const uint8_t *at = (const uint8_t *)text; *at != '\0';) {
+		unsigned int more = *at < 0x80 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
+		uint8_t low = *at == 0xe0 ? 0xa0 : *at == 0xf0 ? 0x90 : 0x80;
+		uint8_t high = *at == 0xed ? 0x9f : *at == 0xf4 ? 0x8f : 0xbf;
+
+		if ((*at >= 0x80 && *at < 0xc2) || *at > 0xf4)
+			return false;
+		if (more > 0 && (at[1] < low || at[1] > high))
+			return false;
+		for (unsigned int i = 2; i <= more; i++)
+			if (at[i] < 0x80 || at[i] > 0xbf)
+				return false;
+		at += 1 + more;
+	}
+	return true;
+}
+
 #define FUZZ_STR_(x) #x
 #define FUZZ_STR(x) FUZZ_STR_(x)
 /* Keeps the first failure; the model goes on to its next fuzz_more(). */

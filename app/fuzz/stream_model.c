@@ -88,7 +88,7 @@ put(struct fuzz_input *in, struct stream *s, unsigned int type, size_t len)
 static void
 put_field(struct fuzz_input *in, struct wherry_table *t, unsigned int id, char letter)
 {
-	static const char text[] = "abcdefgh";
+	static const char text[] = "ab\xc3\xa4\xe2\x82\xac\x80";
 
 	switch (letter | 0x20) {
 	case 'n':
@@ -219,6 +219,16 @@ check_pages(struct fuzz_input *in, const struct wherry_record *rec)
 	FUZZ_EXPECT(in, rec->body > 0 && (unsigned int)batch.encoding <= WHERRY_ENCODING_ZSTD);
 }
 
+static bool
+is_text(const struct wherry_field *field)
+{
+	char text[WHERRY_STREAM_TEXT_MAX + 1];
+
+	memcpy(text, field->bytes, field->len);
+	text[field->len] = '\0';
+	return fuzz_is_utf8(text);
+}
+
 static void check_table(struct fuzz_input *in, const uint8_t *bytes, size_t len, const char *form);
 
 static void
@@ -233,6 +243,7 @@ check_field(struct fuzz_input *in, const struct wherry_field *field, char letter
 		FUZZ_EXPECT(in, field->len <= WHERRY_STREAM_TEXT_MAX);
 		for (size_t i = 0; i < field->len; i++)
 			FUZZ_EXPECT(in, field->bytes[i] >= ' ' && field->bytes[i] != 0x7f);
+		FUZZ_EXPECT(in, in->failed != NULL || is_text(field));
 		break;
 	case 'b':
 		FUZZ_EXPECT(in, field->type == WHERRY_FIELD_BYTES);

@@ -15,6 +15,11 @@
  */
 void *wherry_zalloc(size_t len);
 
+/* Bytes of the character of UTF-8 that text, of len bytes, begins with; 0: it is none, or NUL. */
+size_t wherry_utf8_char(const void *text, size_t len);
+/* Each byte that belongs to no character becomes '?'. */
+void wherry_utf8_tidy(char *text);
+
 /* Small arithmetic that is wrong more often than one thinks. */
 
 static inline bool

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base_priv.h"
 #include "reason_priv.h"
 
 int
@@ -13,6 +14,7 @@ mig_fail(struct mig_reason *reason, int rc, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(reason->text, sizeof(reason->text), fmt, ap);
 	va_end(ap);
+	wherry_utf8_tidy(reason->text);
 	return rc;
 }
 

@@ -13,7 +13,7 @@ struct mig_reason {
 	char text[256];
 };
 
-/* Write the reason, cut if it is long, and return rc. */
+/* Write the reason, cut if it is long and in UTF-8 whatever it is made of, and return rc. */
 int mig_fail(struct mig_reason *reason, int rc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -25,9 +25,11 @@ is_text(const struct wherry_field *f)
 {
 	if (f->len == 0 || f->len > WHERRY_STREAM_TEXT_MAX)
 		return false;
-	for (size_t i = 0; i < f->len; i++)
-		if (f->bytes[i] < 0x20 || f->bytes[i] == 0x7f)
+	for (size_t at = 0, n; at < f->len; at += n) {
+		n = wherry_utf8_char(f->bytes + at, f->len - at);
+		if (n == 0 || is_control(f->bytes[at]))
 			return false;
+	}
 	return true;
 }
 
@@ -39,7 +41,7 @@ check_value(const struct field_def *def, const struct wherry_field *f)
 	if (f->type == WHERRY_FIELD_U64 && f->len != sizeof(uint64_t))
 		return "a number is not 8 bytes long";
 	if (f->type == WHERRY_FIELD_TEXT && !is_text(f))
-		return "a text is empty, too long, or has control characters";
+		return "a text is empty, too long, no UTF-8, or has control characters";
 	return NULL;
 }
 

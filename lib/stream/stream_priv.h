@@ -19,6 +19,7 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base_priv.h"
 #include "wherry_stream.h"
 
 #define REC_MAGIC UINT32_C(0x59524857) /* "WHRY" */
@@ -62,6 +63,13 @@ struct payload_error {
 /* len: of the payload; body: of what follows it */
 struct payload_error payload_check(
 	unsigned int type, const uint8_t *payload, size_t len, size_t body);
+
+/* No text has one. */
+static inline bool
+is_control(uint8_t c)
+{
+	return c < 0x20 || c == 0x7f;
+}
 
 static inline uint32_t
 get_u32(const uint8_t *p)

@@ -33,20 +33,20 @@ wherry_table_put_u64(struct wherry_table *t, unsigned int id, uint64_t value)
 		put_u64(p, value);
 }
 
-static bool
-is_control(uint8_t c)
-{
-	return c < 0x20 || c == 0x7f;
-}
-
 void
 wherry_table_put_text(struct wherry_table *t, unsigned int id, const char *text)
 {
-	size_t len = strnlen(text, WHERRY_STREAM_TEXT_MAX);
+	size_t len = strnlen(text, WHERRY_STREAM_TEXT_MAX), n;
 	uint8_t *p = len == 0 ? NULL : append(t, id, WHERRY_FIELD_TEXT, len);
 
-	for (size_t i = 0; p != NULL && i < len; i++)
-		p[i] = is_control((uint8_t)text[i]) ? '?' : (uint8_t)text[i];
+	for (size_t at = 0; p != NULL && at < len; at += n) {
+		n = wherry_utf8_char(text + at, len - at);
+		if (n == 0 || is_control((uint8_t)text[at]))
+			p[at] = '?';
+		else
+			memcpy(p + at, text + at, n);
+		n = n == 0 ? 1 : n;
+	}
 }
 
 void

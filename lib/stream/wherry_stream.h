@@ -181,7 +181,10 @@ enum wherry_field_id {
 
 /** Append a number. */
 void wherry_table_put_u64(struct wherry_table *t, unsigned int id, uint64_t value);
-/** Append text; control characters become '?', it is cut at WHERRY_STREAM_TEXT_MAX, empty is left out. */
+/**
+ * Append text; control characters and bytes that are no UTF-8 become '?', it is cut at
+ * WHERRY_STREAM_TEXT_MAX bytes, empty is left out.
+ */
 void wherry_table_put_text(struct wherry_table *t, unsigned int id, const char *text);
 /** Append bytes. */
 void wherry_table_put_bytes(struct wherry_table *t, unsigned int id, const void *bytes, size_t len);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base_priv.h"
+#include "fuzz.h"
 #include "test.h"
 
 #define LOG_PREFIX "test/base"
@@ -65,6 +66,27 @@ TEST(base_power_of_two_knows_its_edges)
 	CHECK(is_pow2(1));
 	CHECK(is_pow2(UINT64_C(1) << 63));
 	CHECK(!is_pow2(UINT64_MAX));
+}
+
+/* Every pair and triple of bytes that matter, against a second opinion. */
+TEST(base_utf8_tidy_leaves_text_alone_and_makes_text_of_anything)
+{
+	static const char bytes[] =
+		"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xdf\xe0\xe1\xed\xef\xf0\xf4\xf5\xff";
+	const size_t n = sizeof(bytes) - 1;
+
+	for (size_t i = 0; i < n * n * n * n; i++) {
+		char text[] = { bytes[i % n], bytes[i / n % n], bytes[i / n / n % n],
+			bytes[i / n / n / n], '\0' },
+		     tidy[sizeof(text)];
+
+		memcpy(tidy, text, sizeof(text));
+		wherry_utf8_tidy(tidy);
+		CHECK(fuzz_is_utf8(tidy));
+		CHECK_EQ(strcmp(text, tidy) == 0, fuzz_is_utf8(text));
+	}
+	CHECK_EQ(wherry_utf8_char("", 0), 0);
+	CHECK_EQ(wherry_utf8_char("\xc3\xa4", 1), 0);
 }
 
 TEST(base_syscalls_return_negative_errno)

@@ -135,7 +135,7 @@ TEST(stream_field_must_have_its_type_and_length)
 	check_verdict(WHERRY_REC_GOT, buf, 7, "cut short", 0);
 }
 
-TEST(stream_text_has_no_control_characters_and_is_not_empty)
+TEST(stream_text_is_utf8_without_control_characters_and_not_empty)
 {
 	struct wherry_table t = table();
 
@@ -144,9 +144,13 @@ TEST(stream_text_has_no_control_characters_and_is_not_empty)
 	check_verdict(WHERRY_REC_ABORT, buf, t.len, NULL, 0);
 	buf[t.len - 1] = 0x1b;
 	check_verdict(WHERRY_REC_ABORT, buf, t.len, "control", WHERRY_ABORT_REASON);
+	buf[t.len - 1] = 0xc3;
+	check_verdict(WHERRY_REC_ABORT, buf, t.len, "UTF-8", WHERRY_ABORT_REASON);
 	t.len--;
 	buf[t.len - 4] = 0;
 	check_verdict(WHERRY_REC_ABORT, buf, t.len, "empty", WHERRY_ABORT_REASON);
+	wherry_table_put_text(&t, WHERRY_ABORT_REASON, "\xc3\xa4\xff");
+	CHECK(memcmp(buf + t.len - 3, "\xc3\xa4?", 3) == 0);
 }
 
 TEST(stream_unknown_field_is_ignored_only_if_it_may_be)
