@@ -210,11 +210,33 @@ do_recover(struct mig_control *control, struct mig_client *c, json_t *request)
 	c->pauses = before.pauses;
 }
 
-static void
-do_cancel(struct mig_control *control, struct mig_client *c)
+/* A request that takes no fields. */
+static bool
+is_bare(struct mig_client *c, json_t *request)
 {
-	int rc = wherry_agent_cancel(control->agent);
+	static const char *const names[] = { "cmd", NULL };
 
+	if (only_has(request, names))
+		return true;
+	answer_error(c, -EINVAL, "status and cancel take no fields");
+	return false;
+}
+
+static void
+do_status(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	if (is_bare(c, request))
+		mig_client_send(c, mig_json_status(control->agent));
+}
+
+static void
+do_cancel(struct mig_control *control, struct mig_client *c, json_t *request)
+{
+	int rc;
+
+	if (!is_bare(c, request))
+		return;
+	rc = wherry_agent_cancel(control->agent);
 	if (rc == 0)
 		answer_ok(c);
 	else
@@ -286,13 +308,13 @@ mig_request(struct mig_control *control, struct mig_client *c, const char *line,
 	if (cmd == NULL)
 		answer_error(c, -EINVAL, "a request is a JSON object in one line, with \"cmd\"");
 	else if (strcmp(cmd, "status") == 0)
-		mig_client_send(c, mig_json_status(control->agent));
+		do_status(control, c, request);
 	else if (strcmp(cmd, "migrate") == 0)
 		do_migrate(control, c, request);
 	else if (strcmp(cmd, "recover") == 0)
 		do_recover(control, c, request);
 	else if (strcmp(cmd, "cancel") == 0)
-		do_cancel(control, c);
+		do_cancel(control, c, request);
 	else if (strcmp(cmd, "reload") == 0)
 		do_reload(control, c, request);
 	else if (strcmp(cmd, "watch") == 0)

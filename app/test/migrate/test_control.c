@@ -354,7 +354,9 @@ TEST(migrate_control_refuses_what_it_does_not_understand)
 		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"timeout_ms\":1.5}\n",
 		"{\"cmd\":\"migrate\",\"uri\":\"unix:/x\",\"timeout\":1}\n",
 		"{\"cmd\":\"watch\",\"interval_ms\":49}\n",
-		"{\"cmd\":\"watch\",\"interval_ms\":\"1\"}\n", "{\"cmd\":\"\xff\xfe\"}\n" };
+		"{\"cmd\":\"watch\",\"interval_ms\":\"1\"}\n",
+		"{\"cmd\":\"status\",\"colour\":1}\n", "{\"cmd\":\"cancel\",\"uri\":\"\"}\n",
+		"{\"cmd\":\"\xff\xfe\"}\n" };
 	struct pair_opts opts = { .no_dest = true, .len = SMALL };
 	struct pair *pair = pair_create(&opts);
 	struct client *c = dial(pair->control);
