@@ -6,7 +6,7 @@ Usage: clients.py IP; one JSON object per line in, one per line out:
     {"do": "download", "path": "/file/a?repeat=4", "sha256": ...}
     {"do": "upload", "file": PATH, "path": "/upload/x"}
     {"do": "probe", "every_ms": 5}              one kept connection, a small request each time
-    {"do": "fetch", "path": "/status"}          one small answer, reported as "body"
+    {"do": "fetch", "path": "/status"}          one small answer, reported as "body"; "method" if not GET
     {"do": "stop"}                              ends the probes, waits for the rest, reports
 
 Each job reports {"job": n, "kind", "ok", "sha256", "bytes", "gap_ms", "error"} at its
@@ -97,7 +97,8 @@ class Client:
             sha256=None, bytes=size, gap_ms=0, error=done.stderr.strip())
 
     def fetch(self, job, order):
-        done = subprocess.run(self.curl(f"http://{self.ip}{order['path']}"), capture_output=True, text=True, check=False)
+        words = ["--request", order.get("method", "GET"), f"http://{self.ip}{order['path']}"]
+        done = subprocess.run(self.curl(*words), capture_output=True, text=True, check=False)
         say(job=job, kind="fetch", ok=done.returncode == 0, lost=done.returncode != 0, body=done.stdout,
             bytes=len(done.stdout), gap_ms=0, error=done.stderr.strip())
 

@@ -25,11 +25,15 @@ from keys import Keys, KeysError
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server, ServerError
+from vitals import Vitals
 
 
 started = time.monotonic()
 # Receive buffers that can be kept; half of that is uploaded, as a buffer is larger than a segment.
 UPLOADS_MIB = 96
+LOAD_SECONDS, SOAK_SECONDS = 10, 3  # that the downloads of one migration last
+SOAK_GAVE_UP = 20  # one migration in so many may come to nothing, the application goes on
+SOAK_LEAST = 8  # migrations: with fewer there is no telling what grows
 
 
 class Failed(Exception):
@@ -50,11 +54,15 @@ def options():
     parser.add_argument("--tls", nargs="?", const="certificates", choices=("certificates", "psk"),
                         help="migrate over TLS 1.3, by certificates (default) or a pre-shared key, made here")
     parser.add_argument("--verify", action="store_true", help="hash all memory on both sides while stopped")
+    parser.add_argument("--soak", action="store_true",
+                        help="many migrations: short load each, uploads deleted again; what the processes hold must not grow")
     parser.add_argument("--keep-logs", metavar="DIR", help="leave the processes' logs there")
     parser.add_argument("--build", default="build-demo", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.connections < 4 or args.migrations < 1 or args.arena < 128:
         parser.error("at least 4 connections, 1 migration and an arena of 128 MiB")
+    if args.soak and args.migrations < SOAK_LEAST:
+        parser.error(f"a soak takes at least {SOAK_LEAST} migrations")
     return args
 
 
@@ -65,6 +73,7 @@ class Demo:
         self.args, self.work = args, work
         self.servers, self.migrations, self.results, self.verified = [], [], [], []
         self.uploads, self.mismatches = {}, 0
+        self.vitals = Vitals() if args.soak else None
         self.network = Network(wires=2, mbit=args.mbit)
         say(f"network: bridge br0, wires {' '.join(self.network.wires)}, client link {args.mbit} Mbit/s")
         self.arbiter = Arbiter(args.arbiter, self.folder("logs"))
@@ -80,8 +89,11 @@ class Demo:
         os.makedirs(path, exist_ok=True)
         return path
 
-    def server(self, n, **how):
-        name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[n % 2]
+    def completed(self):
+        return [m for m in self.migrations if m["result"] == "completed"]
+
+    def server(self, n, side, **how):
+        name, wire = f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n % 26]}{n // 26 or ''}", self.network.wires[side]
         made = Server(self.args.build, name, wire, self.folder("logs"), arena_mib=self.args.arena,
                       churn=self.args.churn, extra=("--uploads", str(UPLOADS_MIB), *self.arbiter.words, *self.keys.words), **how)
         self.servers.append(made)
@@ -90,36 +102,48 @@ class Demo:
         return made
 
     def run(self):
-        owner = self.server(0, content=self.content.folder)
+        owner = self.server(0, 0, content=self.content.folder)
         load = Load(self.network, SERVER_IP)
         quarter = max(1, self.args.connections // 4)
         probes = [load.order("probe", every_ms=5) for _ in range(quarter)]
-        for n in range(1, self.args.migrations + 1):
+        n = 0
+        while len(self.completed()) < self.args.migrations:
+            n += 1
             owner = self.leg(n, owner, load, quarter)
         self.results += load.stop(probes)
         self.check_churn(load)
+        if self.vitals and self.vitals.trouble():
+            raise Failed("; ".join(self.vitals.trouble()))
         if owner.stop() != 0:
             raise Failed(f"server {owner.name} ended badly:\n{owner.tail()}")
 
     def leg(self, n, owner, load, quarter):
         """Load on, migrate, wait for the load's end at the new owner, compare."""
-        heir = self.server(n, incoming=f"tcp:127.0.0.1:{7000 + n}")
-        each = max(2, self.args.mbit * 10 // 8 // len(self.content.names) // self.content.mib)
+        heir = self.server(n, 1 - self.network.wires.index(owner.wire), incoming=f"tcp:127.0.0.1:{7000 + n}")
+        if self.vitals:
+            self.vitals.look("waiting", heir)
+        seconds = SOAK_SECONDS if self.args.soak else LOAD_SECONDS
+        each = max(2, self.args.mbit * seconds // 8 // len(self.content.names) // self.content.mib)
         downloads = [load.download(self.content, name, each) for name in self.content.names]
         if not load.wait_moving(downloads, MIB):
             raise Failed(f"downloads do not move:\n{owner.tail()}")
         uploads = [self.upload(load, f"u{n}-{k}") for k in range(quarter)]
         say(f"load: {len(downloads)} downloads of {each * self.content.mib} MiB, {len(uploads)} uploads, {quarter} probes")
-        self.migrate(n, owner, heir)
-        if owner.wait() != 0:
+        if not self.migrate(n, owner, heir):
+            heir = self.gave_up(owner, heir)
+        elif owner.wait() != 0:
             raise Failed(f"server {owner.name} should have ended with 0 after its migration:\n{owner.tail()}")
         say(f"{heir.name} serves; waiting for the clients to finish")
         self.results += load.wait_done(downloads + uploads)
         self.check_uploads(load)
+        if self.vitals:
+            self.drop_uploads(load)
+            self.vitals.look("serving", heir)
         return heir
 
     def upload(self, load, name):
-        size = max(1, UPLOADS_MIB // 2 // self.args.migrations // max(1, self.args.connections // 4))
+        kept_of = 1 if self.args.soak else self.args.migrations
+        size = max(1, UPLOADS_MIB // 2 // kept_of // max(1, self.args.connections // 4))
         path = os.path.join(self.folder("uploads"), name)
         with open(path, "wb") as out:
             data = os.urandom(size * MIB)
@@ -140,16 +164,34 @@ class Demo:
         self.migrations.append({**(ends[-1] if ends else {"result": "failed"}), "rounds": rounds})
         if self.args.tls and not heir.said("connected over TLS"):
             raise Failed(f"nobody connected to {heir.name} over TLS:\n{heir.tail()}")
-        if done.returncode != 0:
+        tolerated = self.args.migrations // SOAK_GAVE_UP if self.args.soak else 0
+        if len(self.migrations) - len(self.completed()) > tolerated:
             raise Failed(f"migration {n} failed: {self.migrations[-1].get('reason')}\n{owner.tail()}\n{heir.tail()}")
+        return done.returncode == 0
+
+    @staticmethod
+    def gave_up(owner, heir):
+        """It came to nothing, which on a loaded machine may happen: then nobody may notice. Who serves."""
+        if heir.wait() in (0, None) or owner.status()["state"] != "serving":
+            raise Failed(f"a migration that failed has changed something:\n{owner.tail()}\n{heir.tail()}")
+        return owner
 
     def check_uploads(self, load):
         """What was uploaded comes back from whoever serves now, byte for byte."""
         jobs = {load.order("download", path=f"/upload/{name}", sha256=sha): name for name, sha in self.uploads.items()}
-        self.verified = load.wait_done(list(jobs))
-        for result in self.verified:
+        verified = load.wait_done(list(jobs))
+        self.verified += verified
+        for result in verified:
             if not result["ok"]:
                 say(f"upload {jobs[result['job']]} came back wrong: {result['error']}")
+
+    def drop_uploads(self, load):
+        jobs = [load.order("fetch", method="DELETE", path=f"/upload/{name}") for name in self.uploads]
+        if not all(result["ok"] for result in load.wait_done(jobs, 30)):
+            raise Failed("uploads cannot be deleted")
+        for name in self.uploads:
+            os.remove(os.path.join(self.folder("uploads"), name))
+        self.uploads.clear()
 
     def check_churn(self, load):
         job = load.order("fetch", path="/churn")
@@ -164,12 +206,13 @@ class Demo:
         results = self.results + self.verified
         lost = sum(1 for r in results if r.get("lost", not r["ok"]))
         self.mismatches += sum(1 for r in results if not r["ok"] and not r.get("lost", True))
-        good = [m for m in self.migrations if m["result"] == "completed"]
+        good = self.completed()
         wrong = problem or lost or self.mismatches or len(good) != self.args.migrations
         return {
             "result": "failed" if wrong else "ok",
             "reason": problem or "",
             "migrations": len(good),
+            "gave_up": [m.get("reason") for m in self.migrations if m not in good],
             "rounds": [r for m in self.migrations for r in m["rounds"]],
             "state_bytes": good[-1]["state_bytes"] if good else 0,
             "bytes_sent": sum(m["bytes_sent"] for m in good),
@@ -183,6 +226,7 @@ class Demo:
             "bytes_verified": sum(r["bytes"] for r in results if r["kind"] == "download" and r["ok"]),
             "uploads_verified": sum(1 for r in self.verified if r["ok"]),
             "mismatches": self.mismatches,
+            "soak": self.vitals.report() if self.vitals else None,
             "errors": [f"{r['kind']}: {r['error']}" for r in results if not r["ok"]],
         }
 
@@ -211,6 +255,8 @@ def show(result):
         say(f"blackout {result['blackout_ms']:.1f} ms, worst gap a client saw {result['client_gap_ms']:.1f} ms")
     if result["arbiter_ms"]:
         say(f"of the blackout {result['arbiter_ms']:.1f} ms until the arbiter had moved ownership")
+    for moment, held in (result["soak"] or {}).items():
+        say(f"{moment}: " + ", ".join(f"{what} {v['first']} -> {v['last']} ({v['min']} to {v['max']})" for what, v in held.items()))
     say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
 
 

@@ -17,7 +17,7 @@ class Server:
     """`incoming` is a URI to wait on, else the server owns fresh state loaded from `content`."""
 
     def __init__(self, build, name, wire, logs, incoming=None, content=None, arena_mib=256, churn=20, extra=()):
-        self.build, self.name, self.incoming = build, name, incoming
+        self.build, self.name, self.wire, self.incoming = build, name, wire, incoming
         self.log = os.path.join(logs, f"{name}.log")
         plugin = os.path.join(build, "drivers/net/emu/librte_net_wherry.so")
         eal = ["--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "-l", "0",
