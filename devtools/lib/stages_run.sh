@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Stages that run what was built: unit, scripts, sanitizers, valgrind, fuzz, coverage; and the model.
 
 # The programs with unit tests in a build folder; the ones DPDK is needed for may be missing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Stages that look at the product as its users meet it: build, install, demo, mutate.
 
 stage_build() {
