@@ -13,7 +13,7 @@
  *	serving as two
  *	ended as one
  *
- * Then read doc/howto_pmd_app.rst.
+ * Then read doc/howto/pmd_app.rst.
  */
 #include <errno.h>
 #include <signal.h>

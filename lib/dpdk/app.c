@@ -38,33 +38,30 @@ save_if_alone(void *ctx, void *buf, size_t cap)
 	return rc == 0 ? ports_save(ctx, buf, cap) : rc;
 }
 
+/* What is no memory, in the order in which it is loaded. */
+static int
+add_sections(struct wherry_app *app)
+{
+	const struct wherry_section sections[] = {
+		{ PORTS_SECTION, PORTS_SECTION_VERSION, save_if_alone, ports_check, ports_load,
+			&app->ports },
+		{ PORTS_STATS_SECTION, PORTS_STATS_SECTION_VERSION, ports_stats_save,
+			ports_stats_check, ports_stats_load, &app->ports },
+		{ FILTERS_SECTION, FILTERS_SECTION_VERSION, filters_save, filters_check,
+			filters_load, &app->ports },
+		{ FLOWS_SECTION, FLOWS_SECTION_VERSION, flows_save, flows_check, flows_load,
+			&app->ports },
+	};
+	int rc = 0;
+
+	for (unsigned int i = 0; rc == 0 && i < RTE_DIM(sections); i++)
+		rc = wherry_agent_add_section(app->agent, &sections[i]);
+	return rc;
+}
+
 static int
 create_agent(struct wherry_app *app)
 {
-	const struct wherry_section ports = {
-		.name = PORTS_SECTION,
-		.version = PORTS_SECTION_VERSION,
-		.save = save_if_alone,
-		.check = ports_check,
-		.load = ports_load,
-		.ctx = &app->ports,
-	};
-	const struct wherry_section stats = {
-		.name = PORTS_STATS_SECTION,
-		.version = PORTS_STATS_SECTION_VERSION,
-		.save = ports_stats_save,
-		.check = ports_stats_check,
-		.load = ports_stats_load,
-		.ctx = &app->ports,
-	};
-	const struct wherry_section filters = {
-		.name = FILTERS_SECTION,
-		.version = FILTERS_SECTION_VERSION,
-		.save = filters_save,
-		.check = filters_check,
-		.load = filters_load,
-		.ctx = &app->ports,
-	};
 	struct wherry_agent_ops ops = app_agent_ops;
 	const struct wherry_agent_opts opts = {
 		.name = app->name,
@@ -82,11 +79,7 @@ create_agent(struct wherry_app *app)
 	rc = wherry_agent_create(&opts, &app->agent);
 	if (rc != 0)
 		return rc;
-	rc = wherry_agent_add_section(app->agent, &ports);
-	if (rc == 0)
-		rc = wherry_agent_add_section(app->agent, &stats);
-	if (rc == 0)
-		rc = wherry_agent_add_section(app->agent, &filters);
+	rc = add_sections(app);
 	if (rc != 0)
 		wherry_agent_destroy(app->agent);
 	return rc;
@@ -161,6 +154,7 @@ put_domain:
 	wherry_dpdk_domain_put(app->dom);
 destroy_late:
 	throttle_destroy(app->throttle);
+	ports_fini(&app->ports);
 	late_destroy(app->late);
 	park_fini(&app->park);
 free_app:
@@ -219,6 +213,24 @@ wherry_app_set_vlan(struct wherry_app *app, uint16_t port, uint16_t vlan, bool o
 	struct port *p = find_port(app, port);
 
 	return p != NULL ? port_set_vlan(p, vlan, on) : -ENODEV;
+}
+
+int
+wherry_app_create_flow(struct wherry_app *app, uint16_t port, const struct rte_flow_attr *attr,
+	const struct rte_flow_item *pattern, const struct rte_flow_action *actions,
+	unsigned int *ret_id, struct rte_flow_error *error)
+{
+	struct port *p = find_port(app, port);
+
+	return p != NULL ? port_create_flow(p, attr, pattern, actions, ret_id, error) : -ENODEV;
+}
+
+int
+wherry_app_destroy_flow(struct wherry_app *app, uint16_t port, unsigned int id)
+{
+	struct port *p = find_port(app, port);
+
+	return p != NULL ? port_destroy_flow(p, id) : -ENODEV;
 }
 
 static int

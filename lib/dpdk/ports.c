@@ -24,6 +24,24 @@ ports_add(struct ports *ports, uint16_t id)
 }
 
 static int
+port_stop(struct port *p)
+{
+	int rc;
+
+	if (p->at == PORT_STOPPED)
+		return 0;
+	port_flows_stop(p);
+	rc = wherry_fault("ports.stop") ? -EIO : rte_eth_dev_stop(p->id);
+	if (rc != 0) {
+		LOG_ERR("port %u does not stop: %s", p->id, rte_strerror(-rc));
+		(void)port_flows_start(p);
+		return rc;
+	}
+	p->at = PORT_STOPPED;
+	return 0;
+}
+
+static int
 port_start(struct port *p)
 {
 	int rc;
@@ -36,23 +54,10 @@ port_start(struct port *p)
 		return rc;
 	}
 	p->at = PORT_RUNNING;
-	return 0;
-}
-
-static int
-port_stop(struct port *p)
-{
-	int rc;
-
-	if (p->at == PORT_STOPPED)
-		return 0;
-	rc = wherry_fault("ports.stop") ? -EIO : rte_eth_dev_stop(p->id);
-	if (rc != 0) {
-		LOG_ERR("port %u does not stop: %s", p->id, rte_strerror(-rc));
-		return rc;
-	}
-	p->at = PORT_STOPPED;
-	return 0;
+	rc = port_flows_start(p);
+	if (rc != 0)
+		(void)port_stop(p);
+	return rc;
 }
 
 /* Do one thing to each receive queue until one fails. */

@@ -14,6 +14,7 @@
 #include <rte_errno.h>
 
 #include "base_priv.h"
+#include "bytes_priv.h"
 #include "ports_priv.h"
 
 #define LOG_PREFIX "dpdk/ports"
@@ -131,61 +132,11 @@ read_filters(const struct port *p, struct filters *f)
 
 /* ---- bytes ---- */
 
-struct bytes {
-	uint8_t *at;
-	size_t left;
-	bool bad; /* no room, or not enough there */
-};
-
-static uint8_t *
-step(struct bytes *b, size_t len)
-{
-	uint8_t *at = b->at;
-
-	if (b->bad || len > b->left) {
-		b->bad = true;
-		return NULL;
-	}
-	b->at += len;
-	b->left -= len;
-	return at;
-}
-
-static void
-put16(struct bytes *b, uint16_t n)
-{
-	uint8_t *at = step(b, 2);
-
-	if (at != NULL) {
-		at[0] = (uint8_t)(n & 0xff);
-		at[1] = (uint8_t)(n >> 8);
-	}
-}
-
-static uint16_t
-get16(struct bytes *b)
-{
-	const uint8_t *at = step(b, 2);
-
-	if (at == NULL)
-		return 0;
-	return (uint16_t)(at[0] | at[1] << 8);
-}
-
-static void
-put_bytes(struct bytes *b, const void *from, size_t len)
-{
-	uint8_t *at = step(b, len);
-
-	if (at != NULL && len != 0)
-		memcpy(at, from, len);
-}
-
 /* The length of a part: a multiple of each, at most max times. How many. */
 static uint16_t
 get_count(struct bytes *b, uint16_t each, uint16_t max)
 {
-	uint16_t len = get16(b);
+	uint16_t len = bytes_get16(b);
 
 	if (len % each != 0 || len / each > max)
 		b->bad = true;
@@ -197,19 +148,19 @@ get_count(struct bytes *b, uint16_t each, uint16_t max)
 static void
 encode(const struct filters *f, struct bytes *b)
 {
-	put16(b, f->key_len != 0 ? (uint16_t)(8 + f->key_len) : 0);
+	bytes_put16(b, f->key_len != 0 ? (uint16_t)(8 + f->key_len) : 0);
 	for (unsigned int i = 0; f->key_len != 0 && i < 4; i++)
-		put16(b, (uint16_t)(f->rss_types >> 16 * i & 0xffff));
-	put_bytes(b, f->key, f->key_len);
-	put16(b, (uint16_t)(f->n_reta * 2));
+		bytes_put16(b, (uint16_t)(f->rss_types >> 16 * i & 0xffff));
+	bytes_put(b, f->key, f->key_len);
+	bytes_put16(b, (uint16_t)(f->n_reta * 2));
 	for (unsigned int i = 0; i < f->n_reta; i++)
-		put16(b, f->reta[i]);
-	put16(b, (uint16_t)(f->n_mcasts * RTE_ETHER_ADDR_LEN));
-	put_bytes(b, f->mcasts, f->n_mcasts * sizeof(f->mcasts[0]));
-	put16(b, (uint16_t)(f->n_vlans * 2));
+		bytes_put16(b, f->reta[i]);
+	bytes_put16(b, (uint16_t)(f->n_mcasts * RTE_ETHER_ADDR_LEN));
+	bytes_put(b, f->mcasts, f->n_mcasts * sizeof(f->mcasts[0]));
+	bytes_put16(b, (uint16_t)(f->n_vlans * 2));
 	for (unsigned int id = 0; id < VLANS; id++)
 		if (has_vlan(f->vlans, id))
-			put16(b, (uint16_t)id);
+			bytes_put16(b, (uint16_t)id);
 }
 
 static void
@@ -223,9 +174,9 @@ decode_rss(struct bytes *b, struct filters *f)
 	if (len == 0 || b->bad)
 		return;
 	for (unsigned int i = 0; i < 4; i++)
-		f->rss_types |= (uint64_t)get16(b) << 16 * i;
+		f->rss_types |= (uint64_t)bytes_get16(b) << 16 * i;
 	f->key_len = (uint16_t)(len - 8);
-	key = step(b, f->key_len);
+	key = bytes_step(b, f->key_len);
 	if (key != NULL)
 		memcpy(f->key, key, f->key_len);
 	f->n_reta = 0;
@@ -237,7 +188,7 @@ decode_mcasts(struct bytes *b, struct filters *f)
 	const uint8_t *addrs;
 
 	f->n_mcasts = get_count(b, RTE_ETHER_ADDR_LEN, PORT_MCASTS_MAX);
-	addrs = step(b, f->n_mcasts * sizeof(f->mcasts[0]));
+	addrs = bytes_step(b, f->n_mcasts * sizeof(f->mcasts[0]));
 	for (unsigned int i = 0; addrs != NULL && i < f->n_mcasts; i++) {
 		memcpy(&f->mcasts[i], addrs + i * sizeof(f->mcasts[0]), sizeof(f->mcasts[0]));
 		if (!rte_is_multicast_ether_addr(&f->mcasts[i]))
@@ -252,11 +203,11 @@ decode(struct bytes *b, struct filters *f)
 	decode_rss(b, f);
 	f->n_reta = get_count(b, 2, RETA_MAX);
 	for (unsigned int i = 0; i < f->n_reta; i++)
-		f->reta[i] = get16(b);
+		f->reta[i] = bytes_get16(b);
 	decode_mcasts(b, f);
 	f->n_vlans = get_count(b, 2, VLANS);
 	for (unsigned int i = 0; i < f->n_vlans; i++) {
-		uint16_t id = get16(b);
+		uint16_t id = bytes_get16(b);
 
 		if (id >= VLANS || has_vlan(f->vlans, id))
 			b->bad = true;

@@ -19,6 +19,7 @@
 #include <stddef.h>
 
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 
 enum port_at { PORT_STOPPED, PORT_WARM, PORT_RUNNING };
 
@@ -30,6 +31,9 @@ struct port_shape {
 };
 
 #define PORT_MCASTS_MAX 64u
+#define PORT_FLOWS_MAX 64u
+
+struct port_flow;
 
 struct port {
 	uint16_t id;
@@ -42,6 +46,8 @@ struct port {
 	struct rte_ether_addr mcasts[PORT_MCASTS_MAX]; /* set through us, n_mcasts of them */
 	unsigned int n_mcasts;
 	uint8_t vlans[4096 / 8]; /* let in, set through us: one bit each */
+	struct port_flow
+		*flows; /* PORT_FLOWS_MAX places of rules made through us; NULL: none yet */
 };
 
 struct ports {
@@ -51,6 +57,8 @@ struct ports {
 
 /* -ENODEV: no such port; -EEXIST: it was added. */
 int ports_add(struct ports *ports, uint16_t id);
+/* Forget what is kept of them; they are no longer used. */
+void ports_fini(struct ports *ports);
 /* All RUNNING, or none and -errno. */
 int ports_start(struct ports *ports);
 /* All WARM, or STOPPED where the PMD cannot. */
@@ -99,5 +107,25 @@ int port_set_vlan(struct port *p, unsigned int id, bool on);
 int filters_save(void *ctx, void *buf, size_t cap);
 int filters_check(void *ctx, const void *buf, size_t len);
 int filters_load(void *ctx, const void *buf, size_t len);
+
+/*
+ * Rules of rte_flow, numbered by port. Made at once if the port runs, else when it starts.
+ * -EOPNOTSUPP: the port cannot have it, or it is one that does not move; -ENOSPC: too many;
+ * -ENOENT: there is no such rule; others as rte_flow_create(). error may be NULL.
+ */
+int port_create_flow(struct port *p, const struct rte_flow_attr *attr,
+	const struct rte_flow_item *pattern, const struct rte_flow_action *actions,
+	unsigned int *ret_id, struct rte_flow_error *error);
+int port_destroy_flow(struct port *p, unsigned int id);
+/* The port has been started; is to be stopped: its rules are made, or taken away. */
+int port_flows_start(struct port *p);
+void port_flows_stop(struct port *p);
+
+/* The section with them; ctx is the ports. */
+#define FLOWS_SECTION "wherry.flows"
+#define FLOWS_SECTION_VERSION 1u
+int flows_save(void *ctx, void *buf, size_t cap);
+int flows_check(void *ctx, const void *buf, size_t len);
+int flows_load(void *ctx, const void *buf, size_t len);
 
 #endif /* PORTS_PRIV_H */

@@ -181,6 +181,30 @@ int wherry_app_set_multicast(struct wherry_app *app, uint16_t port,
 /** See wherry_app_set_multicast(). */
 int wherry_app_set_vlan(struct wherry_app *app, uint16_t port, uint16_t vlan, bool on)
 	WHERRY_MUST_CHECK;
+struct rte_flow_attr;
+struct rte_flow_item;
+struct rte_flow_action;
+struct rte_flow_error;
+
+/**
+ * A rule of @p port, up to 64, as rte_flow_create() makes one; *ret_id is its number, which it
+ * has at the destination, too. It is made again whenever the port starts. What moves looks at
+ * headers (Ethernet, VLAN, IPv4, IPv6, UDP, TCP, SCTP, ICMP) and drops, marks, flags, counts,
+ * passes on, jumps, or chooses a queue; where RSS would choose it, see wherry_app_set_multicast().
+ * Not while the application is stopped for a migration. @p error may be NULL.
+ *
+ * @retval -ENODEV the port was not added
+ * @retval -EOPNOTSUPP the PMD cannot, or the rule is none that moves: @p error says which
+ * @retval -ENOSPC there are too many, or it is too long
+ *
+ * Others as rte_flow_create().
+ */
+int wherry_app_create_flow(struct wherry_app *app, uint16_t port, const struct rte_flow_attr *attr,
+	const struct rte_flow_item *pattern, const struct rte_flow_action *actions,
+	unsigned int *ret_id, struct rte_flow_error *error) WHERRY_MUST_CHECK;
+/** Take it away. -ENODEV: the port was not added; -ENOENT: there is no such rule. */
+int wherry_app_destroy_flow(struct wherry_app *app, uint16_t port, unsigned int id)
+	WHERRY_MUST_CHECK;
 /**
  * Serving: start ports and answer the control socket; cores poll. Incoming: do so, then
  * wait for a peer's state; 0: this process owns it now and cores poll; -errno: it came

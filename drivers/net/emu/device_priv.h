@@ -87,6 +87,9 @@ void device_interrupt(struct emu_device *device);
 bool device_hash(
 	const struct emu_config *config, const void *frame, size_t len, uint32_t *ret_hash);
 
+/* The rule for a frame, or NULL. device_flow.c */
+const struct emu_flow *device_flow(const struct emu_config *config, const void *frame, size_t len);
+
 static inline void
 device_count(uint64_t *counter, uint64_t n)
 {

@@ -123,6 +123,24 @@ is_error(const struct emu_counters *c, const uint64_t *lost)
 	return lost == &c->rx_faults || lost == &c->rx_bad_length;
 }
 
+/* Rules go before RSS. False: it is to be dropped. */
+static bool
+choose_queue(const struct emu_config *config, const void *frame, size_t len, unsigned int *id,
+	uint64_t *word)
+{
+	const struct emu_flow *flow = device_flow(config, frame, len);
+	uint32_t hash;
+
+	if (device_hash(config, frame, len, &hash)) {
+		*id = config->reta[hash % EMU_RETA];
+		*word = EMU_DESC_HASH | (uint64_t)hash << EMU_DESC_HASH_SHIFT;
+	}
+	if (flow == NULL)
+		return true;
+	*id = flow->queue;
+	return !flow->drop;
+}
+
 void
 device_input(void *arg, const void *frame, size_t len)
 {
@@ -130,18 +148,14 @@ device_input(void *arg, const void *frame, size_t len)
 	struct emu_counters *c = &device->counters;
 	unsigned int id = 0;
 	uint64_t word = 0, *lost;
-	uint32_t hash;
 
 	if (!device->config.started)
 		return;
 	lost = refuse(device, frame, len);
-	if (lost == NULL) {
-		if (device_hash(&device->config, frame, len, &hash)) {
-			id = device->config.reta[hash % EMU_RETA];
-			word = EMU_DESC_HASH | (uint64_t)hash << EMU_DESC_HASH_SHIFT;
-		}
-		lost = deliver(device, id, frame, len, word);
-	}
+	if (lost == NULL)
+		lost = choose_queue(&device->config, frame, len, &id, &word)
+			? deliver(device, id, frame, len, word)
+			: &c->rx_filtered;
 	if (lost == NULL) {
 		device_count(&c->rx[id].packets, 1);
 		device_count(&c->rx[id].bytes, len);

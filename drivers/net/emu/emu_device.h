@@ -24,8 +24,19 @@
 #define EMU_MAX_MCASTS 64u
 #define EMU_RETA 128u
 #define EMU_RSS_KEY 40u
+#define EMU_FLOWS 16u
+#define EMU_FLOW_LEN 64u
 
 struct emu_device;
+
+/* A rule for frames whose first len bytes are these, as far as the mask wants. */
+struct emu_flow {
+	bool used;
+	bool drop;      /* else: to the queue */
+	uint16_t queue; /* one that is there */
+	uint16_t len;
+	uint8_t value[EMU_FLOW_LEN], mask[EMU_FLOW_LEN]; /* value: 0 where mask is */
+};
 
 /* What passes the device's filters, and where it goes. Set as a whole. */
 struct emu_config {
@@ -39,6 +50,7 @@ struct emu_config {
 	uint64_t rss; /* RTE_ETH_RSS_ bits that are hashed; 0: all to queue 0 */
 	uint32_t rss_key[EMU_RSS_KEY / 4];
 	uint16_t reta[EMU_RETA];
+	struct emu_flow flows[EMU_FLOWS]; /* the first that fits goes before RSS */
 };
 
 /* A ring of descriptors, and what comes with it. */

@@ -11,6 +11,7 @@
 
 #include <ethdev_driver.h>
 #include <rte_ethdev.h>
+#include <rte_flow_driver.h>
 #include <rte_mbuf.h>
 
 #include "emu_device.h"
@@ -43,11 +44,17 @@ struct emu_txq {
 	bool deferred;
 };
 
+/* What an application knows a rule by: its place in the configuration. */
+struct rte_flow {
+	unsigned int place;
+};
+
 struct emu {
 	struct rte_eth_dev *dev;
 	struct wherry_domain *dom;
 	struct emu_device *device;
 	struct emu_config config; /* what the device half has been told */
+	struct rte_flow flows[EMU_FLOWS];
 	unsigned int max_queues;
 	bool link_off;            /* by rte_eth_dev_set_link_down() */
 	struct emu_counters base; /* what had been counted at the last reset */
@@ -107,6 +114,11 @@ int emu_reta_query(struct rte_eth_dev *dev, struct rte_eth_rss_reta_entry64 *con
 		RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_TCP |                  \
 		RTE_ETH_RSS_NONFRAG_IPV6_UDP | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_FRAG_IPV6 | \
 		RTE_ETH_RSS_NONFRAG_IPV4_OTHER | RTE_ETH_RSS_NONFRAG_IPV6_OTHER)
+
+/* flow.c */
+int emu_flow_ops(struct rte_eth_dev *dev, const struct rte_flow_ops **ret_ops);
+/* Forget all, as most cards do when they are stopped. */
+void emu_flow_forget(struct emu *emu);
 
 /* stats.c */
 int emu_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats);

@@ -117,6 +117,7 @@ ethdev_stop(struct rte_eth_dev *dev)
 	struct rte_eth_link down = { .link_status = RTE_ETH_LINK_DOWN };
 
 	emu->config.started = false;
+	emu_flow_forget(emu);
 	tell_device(emu);
 	stop_queues(dev);
 	(void)rte_eth_linkstatus_set(dev, &down);
@@ -280,6 +281,7 @@ const struct eth_dev_ops emu_ops = {
 	.tx_queue_stop = emu_txq_stop,
 	.txq_info_get = emu_txq_info,
 	.tx_done_cleanup = emu_tx_cleanup,
+	.flow_ops_get = emu_flow_ops,
 	.rss_hash_update = emu_rss_update,
 	.rss_hash_conf_get = emu_rss_get,
 	.reta_update = emu_reta_update,
