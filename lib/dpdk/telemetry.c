@@ -47,6 +47,18 @@ add_uint(struct rte_tel_data *d, const char *name, uint64_t value)
 #endif
 }
 
+/* What is being done so that it ends. */
+static void
+add_convergence(struct wherry_app *app, const struct wherry_status *s, struct rte_tel_data *d)
+{
+	add_uint(d, "round_bytes_per_s", (uint64_t)s->round.bandwidth);
+	add_uint(d, "forecast_us", (uint64_t)(s->round.forecast_ms * 1000));
+	add_uint(d, "pauses", s->pauses);
+	add_uint(d, "late_frames", s->late_frames);
+	add_uint(d, "throttle_percent", s->throttle_percent);
+	add_uint(d, "throttle_dropped", throttle_dropped(app->throttle));
+}
+
 static void
 add_status(struct wherry_app *app, struct rte_tel_data *d)
 {
@@ -67,6 +79,7 @@ add_status(struct wherry_app *app, struct rte_tel_data *d)
 	add_uint(d, "round_pages", s.round.pages);
 	add_uint(d, "blackout_us", s.blackout_ns / 1000);
 	add_uint(d, "total_ms", s.total_ns / 1000000);
+	add_convergence(app, &s, d);
 }
 
 static void

@@ -13,6 +13,7 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
+#include "app_priv.h"
 #include "eal.h"
 #include "fault_priv.h"
 #include "side.h"
@@ -331,4 +332,33 @@ TEST(app_telemetry_tells_status_domain_and_watches)
 	wherry_app_destroy(s.app);
 	ask_telemetry("/wherry/status", answer, sizeof(answer));
 	CHECK(strstr(answer, "serving") == NULL);
+}
+
+TEST(app_telemetry_tells_what_throttling_drops)
+{
+	struct side s = { 0 };
+	char answer[16384];
+	uint16_t id;
+
+	eal_need();
+	id = eal_port("net_null_tel", "", 1, eal_mempool());
+	side_make(&s, "throttled", NULL);
+	CHECK_EQ(wherry_app_add_port(s.app, id), 0);
+	CHECK_EQ(wherry_app_start(s.app), 0);
+	ask_telemetry("/wherry/status", answer, sizeof(answer));
+	CHECK(strstr(answer, "\"throttle_dropped\":0") != NULL);
+	CHECK(strstr(answer, "\"throttle_percent\":0") != NULL);
+	CHECK(strstr(answer, "\"forecast_us\":0") != NULL);
+	throttle_set(s.app->throttle, 50);
+	for (unsigned int i = 0; i < 10; i++) {
+		struct rte_mbuf *m[20];
+
+		rte_pktmbuf_free_bulk(m, rte_eth_rx_burst(id, 0, m, 20));
+	}
+	throttle_set(s.app->throttle, 0);
+	ask_telemetry("/wherry/status", answer, sizeof(answer));
+	if (strstr(answer, "\"throttle_dropped\":100") == NULL)
+		FAIL("%s", answer);
+	wherry_app_destroy(s.app);
+	eal_port_close("net_null_tel");
 }
