@@ -14,16 +14,11 @@
  *	  as dirty
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "scan_priv.h"
 #include "uffd_priv.h"
-
-#define LOG_PREFIX "dirty/wp-async"
-
-#define SCAN_REGIONS 256 /* on the stack: 6 KiB */
 
 /* Two descriptors, no memory per page. */
 struct async_source {
@@ -38,53 +33,44 @@ source_of(const struct cpu_area *area)
 	return (struct async_source *)area->src;
 }
 
-static int
-open_pagemap(struct reason *why)
-{
-	struct scan_arg nothing = { .size = sizeof(nothing) };
-	int fd = wherry_sys->open("/proc/self/pagemap", O_RDONLY);
-	int rc;
-
-	if (fd < 0) {
-		reason_set(why, "/proc/self/pagemap: %s", strerror(-fd));
-		return -EOPNOTSUPP;
-	}
-	rc = wherry_sys->ioctl(fd, SCAN_IOCTL, &nothing);
-	if (rc < 0) {
-		close(fd);
-		reason_set(why, "no PAGEMAP_SCAN (%s; Linux 6.7 or newer has it)", strerror(-rc));
-		return -EOPNOTSUPP;
-	}
-	return fd;
-}
-
-static int
-async_open(struct cpu_source **ret_src, struct reason *why)
+int
+async_open_fds(int *ret_uffd, int *ret_pagemap, struct reason *why)
 {
 	struct uffd_want want = {
 		.need = UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_WP_UNPOPULATED |
 			FEATURE_WP_ASYNC,
 		.user_only = true, /* the kernel resolves its own faults */
 	};
-	struct async_source *src = wherry_fault("dirty.source") ? NULL : calloc(1, sizeof(*src));
+	int pagemap = scan_open(why), uffd;
 	uint64_t features;
+
+	if (pagemap < 0)
+		return pagemap;
+	uffd = uffd_open(want, &features, why);
+	if (uffd < 0) {
+		close(pagemap);
+		return uffd;
+	}
+	*ret_uffd = uffd;
+	*ret_pagemap = pagemap;
+	return 0;
+}
+
+static int
+async_open(struct cpu_source **ret_src, struct reason *why)
+{
+	struct async_source *src = wherry_fault("dirty.source") ? NULL : calloc(1, sizeof(*src));
 	int rc;
 
 	if (src == NULL)
 		return -ENOMEM;
-	rc = src->pagemap = open_pagemap(why);
-	if (rc < 0)
-		goto free_source;
-	rc = src->uffd = uffd_open(want, &features, why);
-	if (rc < 0)
-		goto close_pagemap;
+	rc = async_open_fds(&src->uffd, &src->pagemap, why);
+	if (rc != 0) {
+		free(src);
+		return rc;
+	}
 	*ret_src = &src->base;
 	return 0;
-close_pagemap:
-	close(src->pagemap);
-free_source:
-	free(src);
-	return rc;
 }
 
 static void
@@ -129,47 +115,12 @@ async_detach(struct cpu_area *area)
 	free(area);
 }
 
-/* What protects and reports all of the window that was written. */
-static struct scan_arg
-scan_of(struct wherry_span window)
-{
-	return (struct scan_arg){
-		.size = sizeof(struct scan_arg),
-		.flags = SCAN_PROTECT | SCAN_CHECK_WPASYNC,
-		.start = window.iova,
-		.end = window.iova + window.len,
-		.category_mask = SCAN_WRITTEN,
-		.return_mask = SCAN_WRITTEN,
-	};
-}
-
-/*
- * A scan that reports nothing: 8 ms for a GiB in pages of 4 KiB, where
- * UFFDIO_WRITEPROTECT takes 40.
- */
-static int
-protect_by_scan(const struct cpu_area *area)
-{
-	struct wherry_span rest = area->span, window;
-
-	while (next_window(&rest, &window)) {
-		struct scan_arg arg = scan_of(window);
-		int rc = wherry_fault("dirty.protect")
-			? -ENOMEM
-			: wherry_sys->ioctl(source_of(area)->pagemap, SCAN_IOCTL, &arg);
-
-		if (rc < 0 || arg.walk_end != arg.end)
-			return rc == -ENOMEM ? rc : -EFAULT;
-	}
-	return 0;
-}
-
 /* Such a scan leaves hugetlbfs as it is, where there are few entries anyway. */
 static int
 async_start(struct cpu_area *area)
 {
 	return area->mem_page == PAGE_SIZE_4K
-		? protect_by_scan(area)
+		? scan_protect(source_of(area)->pagemap, area->span)
 		: uffd_protect(source_of(area)->uffd, area->span, true);
 }
 
@@ -196,67 +147,10 @@ async_stop(struct cpu_area *area)
 		(void)uffd_protect(source_of(area)->uffd, area->span, false);
 }
 
-static void
-mark_range(struct wherry_bitmap *into, uint64_t start, uint64_t end)
-{
-	struct wherry_span span = { .iova = start, .len = end - start };
-
-	if (start < end)
-		wherry_bitmap_mark(into, span);
-}
-
-/* One call: as many regions as fit; on return arg->start is where to go on. */
-static int
-scan_some(int pagemap, struct scan_arg *arg, struct wherry_bitmap *into)
-{
-	struct scan_region vec[SCAN_REGIONS];
-	int n;
-
-	arg->vec = (uint64_t)(uintptr_t)vec;
-	arg->vec_len = SCAN_REGIONS;
-	arg->walk_end = 0;
-	n = wherry_fault("dirty.scan") ? -EINTR : wherry_sys->ioctl(pagemap, SCAN_IOCTL, arg);
-	arg->vec = 0;
-	if (n >= 0 && arg->walk_end <= arg->start)
-		n = -EIO;
-	if (n < 0) {
-		LOG_WARN("scan of 0x%llx failed, so all of it counts as dirty: %s",
-			(unsigned long long)arg->start, strerror(-n));
-		mark_range(into, arg->start, arg->end);
-		return n == -ENOMEM ? n : -EFAULT;
-	}
-	for (int i = 0; i < n; i++)
-		mark_range(into, vec[i].start, vec[i].end);
-	arg->start = arg->walk_end;
-	return 0;
-}
-
-static int
-scan_window(int pagemap, struct wherry_span window, struct wherry_bitmap *into)
-{
-	struct scan_arg arg = scan_of(window);
-
-	while (arg.start < arg.end) {
-		int rc = scan_some(pagemap, &arg, into);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 static int
 async_harvest(struct cpu_area *area, struct wherry_bitmap *into)
 {
-	struct wherry_span rest = area->span, window;
-	int rc, first = 0;
-
-	while (next_window(&rest, &window)) {
-		rc = scan_window(source_of(area)->pagemap, window, into);
-		if (rc != 0 && first == 0)
-			first = rc;
-	}
-	return first;
+	return scan_written(source_of(area)->pagemap, area->span, into);
 }
 
 static size_t

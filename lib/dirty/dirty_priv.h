@@ -125,6 +125,8 @@ bool domain_harvest(
 
 /* logs.c; under the tracker's lock */
 int log_add(struct wherry_watch *w, const struct wherry_write_log *log, bool start);
+/* False: it was not there. */
+bool log_remove(struct wherry_watch *w, const struct wherry_write_log *log, bool stop);
 void logs_free(struct wherry_watch *w);
 int logs_start(struct wherry_watch *w);
 void logs_stop(struct wherry_watch *w);

@@ -17,15 +17,25 @@ log_start(struct wherry_watch *w, struct watch_log *l)
 	return wherry_fault("dirty.log_start") ? -ENOMEM : l->log.start(l->log.ctx, w->span);
 }
 
+static struct watch_log *
+find_log(struct wherry_watch *w, const struct wherry_write_log *log)
+{
+	struct watch_log *l;
+
+	TAILQ_FOREACH(l, &w->logs, next)
+		if (l->log.ctx == log->ctx && l->log.harvest == log->harvest)
+			break;
+	return l;
+}
+
 int
 log_add(struct wherry_watch *w, const struct wherry_write_log *log, bool start)
 {
 	struct watch_log *l;
 	int rc;
 
-	TAILQ_FOREACH(l, &w->logs, next)
-		if (l->log.ctx == log->ctx && l->log.harvest == log->harvest)
-			return -EEXIST;
+	if (find_log(w, log) != NULL)
+		return -EEXIST;
 	l = wherry_fault("dirty.log") ? NULL : calloc(1, sizeof(*l));
 	if (l == NULL)
 		return -ENOMEM;
@@ -37,6 +47,20 @@ log_add(struct wherry_watch *w, const struct wherry_write_log *log, bool start)
 	}
 	TAILQ_INSERT_TAIL(&w->logs, l, next);
 	return 0;
+}
+
+bool
+log_remove(struct wherry_watch *w, const struct wherry_write_log *log, bool stop)
+{
+	struct watch_log *l = find_log(w, log);
+
+	if (l == NULL)
+		return false;
+	if (stop)
+		l->log.stop(l->log.ctx, w->span);
+	TAILQ_REMOVE(&w->logs, l, next);
+	free(l);
+	return true;
 }
 
 void

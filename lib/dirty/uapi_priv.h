@@ -45,6 +45,7 @@ struct scan_arg {
 };
 
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
+#define SCAN_WATCHED (UINT64_C(1) << 0) /* in a mapping whose writes are noted */
 #define SCAN_WRITTEN (UINT64_C(1) << 1)
 #define SCAN_PROTECT (UINT64_C(1) << 0)       /* what is reported is protected in one step */
 #define SCAN_CHECK_WPASYNC (UINT64_C(1) << 1) /* fail where nobody watches, not "clean" */

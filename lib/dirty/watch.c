@@ -281,6 +281,17 @@ wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *log)
 	return rc;
 }
 
+void
+wherry_watch_remove_log(struct wherry_watch *w, const struct wherry_write_log *log)
+{
+	struct wherry_tracker *tr = w->tr;
+
+	wherry_mutex_lock(&tr->lock);
+	if (log_remove(w, log, tr->started) && tr->started)
+		pend_all(w);
+	wherry_mutex_unlock(&tr->lock);
+}
+
 static int
 always_locked(struct wherry_watch *w, struct wherry_span span) WHERRY_REQUIRES(&w->lock)
 {

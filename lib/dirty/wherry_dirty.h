@@ -13,7 +13,7 @@ WHERRY_BEGIN_DECLS
  *
  * A *watch* is a region of memory under the tracker's eye. Its sources are the
  * IOMMU dirty bits of the domains it is mapped in and write logs (device writes), and the
- * CPU's writes of this process. A harvest asks every source and keeps what it learned in
+ * CPU's writes of this process; those of another are for wherry_writer.h. A harvest asks every source and keeps what it learned in
  * the watch's bitmap, as *pending* pages; take hands pending pages to the sender.
  * What a harvest took from a source is never lost: on failure it stays pending.
  *
@@ -140,6 +140,11 @@ struct wherry_write_log {
  */
 int wherry_watch_add_log(struct wherry_watch *w, const struct wherry_write_log *log)
 	WHERRY_MUST_CHECK;
+/**
+ * Ask it no longer. While started it is stopped, and all pages of the watch are pending once
+ * more. Harmless when it was not added.
+ */
+void wherry_watch_remove_log(struct wherry_watch *w, const struct wherry_write_log *log);
 /**
  * Count @p span dirty at every harvest: memory written where no source can see it,
  * as through another mapping of the same file. -EINVAL: not in the watch.

@@ -115,6 +115,7 @@ alloc_app(const struct wherry_app_opts *opts)
 	app->harvest_ms = opts->harvest_ms;
 	app->ops = opts->ops;
 	STAILQ_INIT(&app->memory);
+	secondaries_init(&app->secondaries);
 	return app;
 }
 
@@ -148,6 +149,7 @@ wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **ret_ap
 		goto put_domain;
 	app->opts = NULL;
 	app_telemetry_add(app);
+	app_serve_secondaries();
 	*ret_app = app;
 	return 0;
 put_domain:
@@ -158,6 +160,7 @@ destroy_late:
 	late_destroy(app->late);
 	park_fini(&app->park);
 free_app:
+	secondaries_fini(&app->secondaries);
 	free(app->name);
 	free(app);
 	return rc;
@@ -175,6 +178,7 @@ wherry_app_destroy(struct wherry_app *app)
 	ports_stop(&app->ports);
 	late_destroy(app->late);
 	throttle_destroy(app->throttle);
+	secondaries_fini(&app->secondaries);
 	app_memory_drop_all(app);
 	wherry_tracker_destroy(app->tracker);
 	wherry_dpdk_domain_put(app->dom);

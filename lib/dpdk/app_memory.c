@@ -143,7 +143,9 @@ app_memory_alone(struct wherry_app *app)
 	const struct app_memory *m;
 
 	STAILQ_FOREACH(m, &app->memory, next) {
-		int rc = m->region != NULL ? wherry_region_find_writer(m->region) : 0;
+		int rc = m->region != NULL
+			? wherry_region_find_writer(m->region, secondaries_known, &app->secondaries)
+			: 0;
 
 		if (rc > 0) {
 			LOG_ERR("process %d has \"%s\" mapped for writing, and what it writes is not tracked: it has to end or to map it for reading only",

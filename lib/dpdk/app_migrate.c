@@ -11,8 +11,9 @@
 #include "line_priv.h"
 
 #define LOG_PREFIX "dpdk/app"
-#define PARK_MS 1000  /* a core that takes longer for one burst loop holds up everything */
-#define FIRST_MS 2000 /* cores may be launched only when start returns */
+#define PARK_MS 1000        /* a core that takes longer for one burst loop holds up everything */
+#define SECONDARIES_MS 1500 /* those in a secondary process, and the way there and back */
+#define FIRST_MS 2000       /* cores may be launched only when start returns */
 
 /* Adopted ports tell who polls them; where nobody does there is nobody to wait for. */
 static int
@@ -46,17 +47,28 @@ static int
 quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 {
 	struct wherry_app *app = ctx;
-	int rc = park_cores(app, ret_last_burst_ns);
+	int rc;
 
-	if (rc != 0)
+	secondaries_ask(&app->secondaries);
+	rc = park_cores(app, ret_last_burst_ns);
+	if (rc == 0) {
+		rc = secondaries_wait(&app->secondaries, SECONDARIES_MS, ret_last_burst_ns);
+		if (rc != 0)
+			park_resume(&app->park);
+	}
+	if (rc != 0) {
+		secondaries_resume(&app->secondaries);
 		return rc;
+	}
 	if (app->ops.parked != NULL)
 		app->ops.parked(app->ops.ctx);
 	if (app->late != NULL) /* they stop with silence() */
 		return 0;
 	rc = stop_ports(app);
-	if (rc != 0)
+	if (rc != 0) {
 		park_resume(&app->park);
+		secondaries_resume(&app->secondaries);
+	}
 	return rc;
 }
 
@@ -105,6 +117,7 @@ resume(void *ctx)
 	if (app->late != NULL)
 		late_put_back(app->late);
 	park_resume(&app->park);
+	secondaries_resume(&app->secondaries);
 }
 
 static void
@@ -112,6 +125,7 @@ released(void *ctx)
 {
 	struct wherry_app *app = ctx;
 
+	secondaries_quit(&app->secondaries);
 	app_let_go(app);
 	if (app->adopt.n == 0) /* who does not know of us would go on with stopped ports */
 		park_quit(&app->park);

@@ -17,6 +17,7 @@
 #include "late_frames_priv.h"
 #include "park_priv.h"
 #include "ports_priv.h"
+#include "secondaries_priv.h"
 #include "throttle_priv.h"
 #include "wherry_dpdk.h"
 
@@ -52,6 +53,7 @@ struct wherry_app {
 	struct ports ports;
 	struct park park;
 	struct adopt adopt;
+	struct secondaries secondaries;
 };
 
 /* What the agent calls; ctx is the app. */
@@ -85,6 +87,11 @@ void app_give_back_borrowed(struct wherry_app *app);
 /* Source, another runs: what this process still does to the memory stays its own affair. */
 void app_let_go(struct wherry_app *app);
 
+/* Primary: let secondary processes attach to the applications there are, from now on. */
+void app_serve_secondaries(void);
+
+/* Call fn with the application of that name, which does not go away meanwhile. -ENOENT: none. */
+int app_with(const char *name, int (*fn)(struct wherry_app *app, void *ctx), void *ctx);
 /* Show it under /wherry/ of DPDK's telemetry, until removed. */
 void app_telemetry_add(struct wherry_app *app);
 void app_telemetry_remove(struct wherry_app *app);

@@ -70,6 +70,7 @@ add_status(struct wherry_app *app, struct rte_tel_data *d)
 	rte_tel_data_add_dict_string(d, "reason", s.reason);
 	add_uint(d, "pollers", app->park.pollers);
 	add_uint(d, "ports", app->ports.n);
+	add_uint(d, "secondaries", secondaries_count(&app->secondaries));
 	add_uint(d, "state_bytes", s.state_bytes);
 	add_uint(d, "bytes_sent", s.bytes_sent);
 	add_uint(d, "filtered_pages", s.filtered_pages);
@@ -167,6 +168,20 @@ find_locked(const char *name) WHERRY_REQUIRES(&lock)
 			return app;
 	}
 	return NULL;
+}
+
+int
+app_with(const char *name, int (*fn)(struct wherry_app *app, void *ctx), void *ctx)
+{
+	struct wherry_app *app;
+	int rc = -ENOENT;
+
+	wherry_mutex_lock(&lock);
+	app = find_locked(name);
+	if (app != NULL)
+		rc = fn(app, ctx);
+	wherry_mutex_unlock(&lock);
+	return rc;
 }
 
 static int

@@ -114,8 +114,9 @@ int wherry_app_create(const struct wherry_app_opts *opts, struct wherry_app **re
 void wherry_app_destroy(struct wherry_app *app);
 /**
  * Memory that moves, before start: made at @p opts->vaddr, mapped for devices at the
- * same I/O address, watched. This process alone writes it: no migration begins (-EBUSY)
- * while wherry_region_find_writer() finds another, as a secondary, which is logged. Serving: a fresh arena in @p *ret_arena. Incoming: NULL;
+ * same I/O address, watched. This process writes it, and secondaries that have attached
+ * (wherry_secondary.h): no migration begins (-EBUSY) while wherry_region_find_writer() finds
+ * another process, which is logged. Serving: a fresh arena in @p *ret_arena. Incoming: NULL;
  * from ops.verify on wherry_app_arena() has the peer's.
  *
  * @retval -EINVAL no address

@@ -62,9 +62,8 @@ make_file(const struct wherry_region_info *info)
 	return fd;
 }
 
-/* Kernels before 4.17 take MAP_FIXED_NOREPLACE for a mere wish. */
-static int
-map_file(const struct wherry_region_info *info, void *at, void **ret_vaddr)
+int
+region_map_file(const struct wherry_region_info *info, void *at, void **ret_vaddr)
 {
 	int flags = MAP_SHARED | (at != NULL ? MAP_FIXED_NOREPLACE : 0), rc;
 	void *p = NULL;
@@ -116,7 +115,7 @@ make(struct wherry_region *region, void *at)
 	info->fd = make_file(info);
 	if (info->fd < 0)
 		return info->fd;
-	rc = map_file(info, at, &info->vaddr);
+	rc = region_map_file(info, at, &info->vaddr);
 	if (rc != 0)
 		goto close_file;
 	place(info);

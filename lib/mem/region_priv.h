@@ -13,6 +13,11 @@ struct wherry_region {
 	void *stage;      /* NULL, or what is borrowed, to be written when it is owned */
 };
 
+/*
+ * Map info->fd at an address, or anywhere. -EEXIST: something is there; kernels before 4.17
+ * take MAP_FIXED_NOREPLACE for a mere wish.
+ */
+int region_map_file(const struct wherry_region_info *info, void *at, void **ret_vaddr);
 /* Forget the second view of what is borrowed. */
 void region_drop_stage(struct wherry_region *region);
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A region's memory in another process's hands: borrowed to be looked at, then owned; or
- * given away, after which what this process writes goes to copies of its own.
+ * A region's memory in another process's hands: attached, and written by both; borrowed to be
+ * looked at, then owned; or given away, after which what this process writes goes to copies of its own.
  */
 #define LOG_PREFIX "mem"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -145,4 +147,45 @@ int
 wherry_region_let_go(struct wherry_region *region)
 {
 	return map_over(region, region->info.fd, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+/* What is there to be mapped: a file of that length, of pages of that size. */
+static bool
+is_file_of(const struct wherry_region_info *info, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size == info->len &&
+		(size_t)st.st_blksize == info->page && info->vaddr != NULL;
+}
+
+int
+wherry_region_attach(
+	const struct wherry_region_info *info, int fd, struct wherry_region **ret_region)
+{
+	struct wherry_region *region;
+	void *p;
+	int rc;
+
+	if (!is_file_of(info, fd))
+		return -EPROTO;
+	region = wherry_fault("region.alloc") ? NULL : calloc(1, sizeof(*region));
+	if (region == NULL)
+		return -ENOMEM;
+	region->own_fd = -1;
+	snprintf(region->name, sizeof(region->name), "%s", info->name);
+	region->info = *info;
+	region->info.name = region->name;
+	region->info.reason = NULL;
+	region->info.fd = fd;
+	rc = region_map_file(&region->info, info->vaddr, &p);
+	if (rc != 0) {
+		LOG_ERR("%s cannot be mapped at %p: %s", region->name, info->vaddr, strerror(-rc));
+		free(region);
+		return rc == -EEXIST ? rc : -ENOMEM;
+	}
+	/* changes nothing, but spares faults; without it pages come as they are needed */
+	(void)madvise(p, info->len, MADV_POPULATE_WRITE);
+	*ret_region = region;
+	return 0;
 }

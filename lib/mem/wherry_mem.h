@@ -73,9 +73,12 @@ void wherry_region_destroy(struct wherry_region *region);
 /** Fill @p ret_info; its pointers live as long as the region. */
 void wherry_region_get_info(
 	const struct wherry_region *region, struct wherry_region_info *ret_info);
+/** Is it known what process @p pid writes through its mapping @p at (its own addresses)? */
+typedef bool (*wherry_known_writer_fn)(void *ctx, int pid, struct wherry_span at);
 /**
  * Another process that can write @p region, as a DPDK secondary that was given its memfd, or a
- * child of fork(): its process id; 0: none. What it writes no tracker of this process sees. Only
+ * child of fork(): its process id; 0: none. What it writes no tracker of this process sees, unless
+ * @p known says so of each of its mappings; NULL: of none. Only
  * processes that this one may look into are seen (proc(5)): its own user's, or root sees all.
  * Numbers are those of /proc, which may be of an outer pid namespace. Reads the mappings of
  * every process: some milliseconds.
@@ -83,7 +86,19 @@ void wherry_region_get_info(
  * @retval -ENOENT no /proc, or one of a pid namespace that this process is not in
  * @retval -EACCES /proc cannot be read; others as opendir(3)
  */
-int wherry_region_find_writer(const struct wherry_region *region) WHERRY_MUST_CHECK;
+int wherry_region_find_writer(const struct wherry_region *region, wherry_known_writer_fn known,
+	void *ctx) WHERRY_MUST_CHECK;
+
+/**
+ * Map another process's region, as @p info has it there, at the same address here, for reading and writing. @p fd
+ * is the region's from here; on failure it is the caller's. Destroying it unmaps it here only.
+ *
+ * @retval -EPROTO it is no such memory
+ * @retval -EEXIST something else is mapped at that address
+ * @retval -ENOMEM no memory
+ */
+int wherry_region_attach(const struct wherry_region_info *info, int fd,
+	struct wherry_region **ret_region) WHERRY_MUST_CHECK;
 
 /**
  * Map the memory of another process's region, of the same length and page size, in the place

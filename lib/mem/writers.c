@@ -15,9 +15,15 @@
 
 #include "mem_priv.h"
 
+struct search {
+	struct stat st; /* the region's file */
+	wherry_known_writer_fn known;
+	void *ctx;
+};
+
 /* "FROM-TO rw-s OFFSET MAJOR:MINOR INODE ..." */
 static bool
-writes_file(const char *line, const struct stat *st)
+writes_file(const char *line, const struct stat *st, struct wherry_span *ret_at)
 {
 	const char *perms = strchr(line, ' ');
 	unsigned long major_no, minor_no;
@@ -25,6 +31,8 @@ writes_file(const char *line, const struct stat *st)
 
 	if (perms == NULL || strlen(perms) < 6 || perms[2] != 'w' || perms[4] != 's')
 		return false;
+	ret_at->iova = strtoull(line, &at, 16);
+	ret_at->len = strtoull(at + 1, NULL, 16) - ret_at->iova;
 	(void)strtoul(perms + 5, &at, 16);
 	major_no = strtoul(at, &at, 16);
 	if (*at != ':')
@@ -34,11 +42,18 @@ writes_file(const char *line, const struct stat *st)
 		makedev((unsigned int)major_no, (unsigned int)minor_no) == st->st_dev;
 }
 
+static bool
+is_known(const struct search *s, int pid, struct wherry_span at)
+{
+	return s->known != NULL && s->known(s->ctx, pid, at);
+}
+
 /* A process that has ended meanwhile, or that is not ours to look into, has none. */
 static bool
-process_writes(int pid, const struct stat *st)
+process_writes(int pid, const struct search *s)
 {
 	char path[32], line[512];
+	struct wherry_span at;
 	bool found = false;
 	FILE *f;
 
@@ -47,7 +62,7 @@ process_writes(int pid, const struct stat *st)
 	if (f == NULL)
 		return false;
 	while (!found && fgets(line, sizeof(line), f) != NULL)
-		found = writes_file(line, st);
+		found = writes_file(line, &s->st, &at) && !is_known(s, pid, at);
 	(void)fclose(f);
 	return found;
 }
@@ -64,19 +79,20 @@ own_pid(void)
 }
 
 int
-wherry_region_find_writer(const struct wherry_region *region)
+wherry_region_find_writer(
+	const struct wherry_region *region, wherry_known_writer_fn known, void *ctx)
 {
+	struct search s = { .known = known, .ctx = ctx };
 	struct wherry_region_info info;
 	const struct dirent *entry;
 	int self = own_pid();
-	struct stat st;
 	int writer = 0;
 	DIR *proc;
 
 	if (self < 0)
 		return self;
 	wherry_region_get_info(region, &info);
-	if (fstat(info.fd, &st) != 0)
+	if (fstat(info.fd, &s.st) != 0)
 		return -errno;
 	proc = opendir("/proc");
 	if (proc == NULL)
@@ -86,7 +102,7 @@ wherry_region_find_writer(const struct wherry_region *region)
 			? (int)strtol(entry->d_name, NULL, 10)
 			: 0;
 
-		if (pid != 0 && pid != self && process_writes(pid, &st))
+		if (pid != 0 && pid != self && process_writes(pid, &s))
 			writer = pid;
 	}
 	closedir(proc);

@@ -216,6 +216,7 @@ TEST(dirty_own_uapi_declarations_equal_the_systems)
 	CHECK_EQ(offsetof(struct scan_arg, return_mask), offsetof(struct pm_scan_arg, return_mask));
 	CHECK_EQ(offsetof(struct scan_arg, vec_len), offsetof(struct pm_scan_arg, vec_len));
 	CHECK_EQ(sizeof(struct scan_region), sizeof(struct page_region));
+	CHECK_EQ(SCAN_WATCHED, PAGE_IS_WPALLOWED);
 	CHECK_EQ(SCAN_WRITTEN, PAGE_IS_WRITTEN);
 	CHECK_EQ(SCAN_PROTECT, PM_SCAN_WP_MATCHING);
 	CHECK_EQ(SCAN_CHECK_WPASYNC, PM_SCAN_CHECK_WPASYNC);

@@ -411,17 +411,50 @@ TEST(mem_region_names_a_process_that_can_write_it)
 	struct wherry_region_info info = make(&opts, &region);
 	pid_t pid;
 
-	CHECK_EQ(wherry_region_find_writer(region), 0);
+	CHECK_EQ(wherry_region_find_writer(region, NULL, NULL), 0);
 	pid = child_with(&info, PROT_READ);
-	CHECK_EQ(wherry_region_find_writer(region), 0);
+	CHECK_EQ(wherry_region_find_writer(region, NULL, NULL), 0);
 	end_child(pid);
 	pid = child_with(&info, PROT_NONE);
-	CHECK_EQ(wherry_region_find_writer(region), 0);
+	CHECK_EQ(wherry_region_find_writer(region, NULL, NULL), 0);
 	end_child(pid);
 	pid = child_with(&info, PROT_READ | PROT_WRITE);
-	CHECK_EQ(wherry_region_find_writer(region), pid);
+	CHECK_EQ(wherry_region_find_writer(region, NULL, NULL), pid);
 	end_child(pid);
-	CHECK_EQ(wherry_region_find_writer(region), 0);
+	CHECK_EQ(wherry_region_find_writer(region, NULL, NULL), 0);
+	wherry_region_destroy(region);
+}
+
+struct known {
+	struct wherry_span at; /* where it is mapped */
+	int pid;
+	unsigned int asked;
+};
+
+static bool
+is_known(void *ctx, int pid, struct wherry_span at)
+{
+	struct known *k = ctx;
+
+	k->asked++;
+	return pid == k->pid && at.iova == k->at.iova && at.len == k->at.len;
+}
+
+TEST(mem_region_known_writer_is_none)
+{
+	struct wherry_region_opts opts = { .name = "state", .len = MIB, .node = WHERRY_NODE_ANY };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info = make(&opts, &region);
+	struct known k = { .at = { (uintptr_t)info.vaddr, info.len } };
+	pid_t other;
+
+	k.pid = child_with(&info, PROT_READ | PROT_WRITE);
+	CHECK_EQ(wherry_region_find_writer(region, is_known, &k), 0);
+	CHECK_EQ(k.asked, 1);
+	other = child_with(&info, PROT_READ | PROT_WRITE);
+	CHECK_EQ(wherry_region_find_writer(region, is_known, &k), other);
+	end_child(other);
+	end_child(k.pid);
 	wherry_region_destroy(region);
 }
 
@@ -435,7 +468,7 @@ writer_of_a_new_region(void)
 
 	if (wherry_region_create(&opts, &region) != 0)
 		return -1;
-	writer = wherry_region_find_writer(region);
+	writer = wherry_region_find_writer(region, NULL, NULL);
 	wherry_region_destroy(region);
 	return writer;
 }

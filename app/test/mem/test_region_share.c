@@ -161,3 +161,34 @@ TEST(mem_region_that_cannot_borrow_is_as_it_was)
 		end(&h);
 	}
 }
+
+/* As another process does, where the address is free: the first mapping has to go for it. */
+TEST(mem_region_attached_is_the_same_memory)
+{
+	struct wherry_region_opts opts = { .name = "share", .len = LEN, .node = WHERRY_NODE_ANY };
+	struct wherry_region *first, *second;
+	struct wherry_region_info info, got;
+	int fd;
+
+	CHECK_EQ(wherry_region_create(&opts, &first), 0);
+	wherry_region_get_info(first, &info);
+	memset(info.vaddr, 0x5a, LEN);
+	fd = dup(info.fd);
+	CHECK_EQ(wherry_region_attach(&info, fd, &second), -EEXIST);
+	CHECK_EQ(wherry_region_attach(&info, STDERR_FILENO, &second), -EPROTO);
+	wherry_region_destroy(first);
+	info.name = "share"; /* that was the first's */
+	FOR_EACH_FAULT(nth) {
+		int rc = wherry_region_attach(&info, fd, &second);
+
+		wherry_fault_disarm();
+		if (rc == 0)
+			break;
+		CHECK_EQ(rc, -ENOMEM);
+	}
+	wherry_region_get_info(second, &got);
+	CHECK(got.vaddr == info.vaddr && got.len == LEN && got.fd == fd);
+	CHECK(strcmp(got.name, "share") == 0);
+	CHECK_EQ(((uint8_t *)got.vaddr)[LEN - 1], 0x5a);
+	wherry_region_destroy(second);
+}
