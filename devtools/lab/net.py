@@ -48,7 +48,7 @@ class Network:
             ip("tuntap", "add", "dev", wire, "mode", "tap")
             ip("link", "set", wire, "master", "br0", "up")
         self.mbit = mbit
-        self.client = None
+        self.client = self.far = None
 
     def start_client_side(self, command):
         """Run `command` in a namespace of its own with the client's address; returns the process."""
@@ -69,6 +69,20 @@ class Network:
         self.client.stdin.write("\n")
         self.client.stdin.flush()
         return self.client
+
+    def start_far_side(self, wire):
+        """A second namespace with a wire of its own, on the same bridge over a link; the words that lead inside."""
+        self.far = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL,
+                                    preexec_fn=die_with_parent, start_new_session=True)
+        self._wait_for_namespace(self.far.pid)
+        inside = ["nsenter", "-t", str(self.far.pid), "-n"]
+        ip("link", "add", "trunk", "type", "veth", "peer", "name", "trunk", "netns", str(self.far.pid))
+        ip("link", "set", "trunk", "master", "br0", "up")
+        for words in (["link", "set", "lo", "up"], ["link", "add", "br0", "type", "bridge", "forward_delay", "0"],
+                      ["link", "set", "br0", "up"], ["link", "set", "trunk", "master", "br0", "up"],
+                      ["tuntap", "add", "dev", wire, "mode", "tap"], ["link", "set", wire, "master", "br0", "up"]):
+            subprocess.run([*inside, "ip", *words], check=True)
+        return inside
 
     def _shape(self, tc, dev):
         subprocess.run([*tc, "qdisc", "add", "dev", dev, "root", "tbf", "rate", f"{self.mbit}mbit",

@@ -14,9 +14,10 @@ class ServerError(Exception):
 
 
 class Server:
-    """`incoming` is a URI to wait on, else the server owns fresh state loaded from `content`."""
+    """`incoming` is a URI to wait on, else the server owns fresh state loaded from `content`; `inside`
+    are the words before the command that put it into another namespace."""
 
-    def __init__(self, build, name, wire, logs, incoming=None, content=None, arena_mib=256, churn=20, extra=()):
+    def __init__(self, build, name, wire, logs, incoming=None, content=None, arena_mib=256, churn=20, extra=(), inside=()):
         self.build, self.name, self.wire, self.incoming = build, name, wire, incoming
         self.log = os.path.join(logs, f"{name}.log")
         plugin = os.path.join(build, "drivers/net/emu/librte_net_wherry.so")
@@ -26,7 +27,7 @@ class Server:
         own += ["--incoming", incoming] if incoming else ["--content", content]
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(
-                [os.path.join(build, "examples/tcp-server/tcp-server"), *eal, "--", *own, *extra],
+                [*inside, os.path.join(build, "examples/tcp-server/tcp-server"), *eal, "--", *own, *extra],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent, start_new_session=True)
 

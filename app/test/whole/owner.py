@@ -11,7 +11,6 @@ started again and then does, and the other one cannot.
 """
 import atexit
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -26,7 +25,8 @@ sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
 # pylint: disable=wrong-import-position
 from load import Content
 from net import Network, isolate
-from server import Server, ServerError
+from ownership import SPEC, forget, recorded, serving, settle, state
+from server import Server
 from tap import expect, main, skip_all
 
 BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
@@ -34,7 +34,6 @@ if (reason := isolate()) is not None:
     skip_all(reason)
 RUNS = 100 if os.environ.get("WHERRY_LONG") else 2
 ARENA = 128
-SPEC = "lock:/run/wherry/owner"
 SMALL = ("--churn-table", "16", "--uploads", "16", "--arbiter", SPEC)
 TIMEOUT_MS = 700
 work = tempfile.mkdtemp(prefix="wherry-owner-")
@@ -46,37 +45,6 @@ chance = random.Random(seed)
 print(f"# WHERRY_SEED={seed}")
 
 
-def wherry(*words):
-    done = subprocess.run([os.path.join(BUILD, "app/wherry/wherry"), *words], capture_output=True, text=True, check=False)
-    return json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
-
-
-def recorded():
-    """The name of the server that the record names."""
-    owner = wherry("resolve", "--arbiter", SPEC, "--json").get("owner", "")
-    return owner.rsplit("/", 1)[-1].removesuffix(".sock")
-
-
-def state(server):
-    """What it says of itself, "gone" if it says nothing."""
-    if server.process.poll() is not None:
-        return "gone"
-    with contextlib.suppress(ServerError):
-        return server.status()["state"]
-    return "gone"
-
-
-def settle(servers, seconds=60):
-    """Until no migration is under way anywhere; the states. B may never have met A: "listen"."""
-    end = time.monotonic() + seconds
-    while True:
-        states = {s.name: state(s) for s in servers}
-        if all(st in ("serving", "released", "failed", "gone", "listen") for st in states.values()):
-            return states
-        expect(time.monotonic() < end, f"no rest after {seconds} s: {states}")
-        time.sleep(0.05)
-
-
 def serve(name, n, **how):
     return Server(BUILD, name, f"w{n}", work, arena_mib=ARENA, churn=8, extra=SMALL, **how)
 
@@ -84,8 +52,7 @@ def serve(name, n, **how):
 @contextlib.contextmanager
 def migration(run):
     """A that serves, B that waits, and a migration from one to the other under way."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(SPEC.removeprefix("lock:"))
+    forget()
     made = []
     try:
         made.append(serve("A", 0, content=work).wait_ready())
@@ -113,18 +80,18 @@ def killed(victim):
             servers[victim].process.kill()
             servers[victim].process.wait()
             states = settle(servers)
-            owner, other = recorded(), servers[1 - victim]
-            serving = [name for name, st in states.items() if st == "serving"]
-            expect(len(serving) <= 1, f"both serve: {states}")
+            owner, other = recorded(BUILD), servers[1 - victim]
+            running = serving(states)
+            expect(len(running) <= 1, f"both serve: {states}")
             if owner == other.name:
-                expect(serving == [owner], f"{owner} owns and does not serve: {states}")
+                expect(running == [owner], f"{owner} owns and does not serve: {states}")
                 continue
-            expect(not serving, f"{serving} serves, {owner} owns")
+            expect(not running, f"{running} serves, {owner} owns")
             # the owner died: started again it serves, in a new epoch
             again = serve(owner, victim, content=work)
             try:
                 again.wait_ready()
-                expect(state(again) == "serving" and recorded() == owner, again.tail())
+                expect(state(again) == "serving" and recorded(BUILD) == owner, again.tail())
             finally:
                 again.stop()
 
@@ -137,8 +104,8 @@ def stopped(victim):
             time.sleep(TIMEOUT_MS / 1000 * 2)
             servers[victim].process.send_signal(signal.SIGCONT)
             states = settle(servers)
-            serving = [name for name, st in states.items() if st == "serving"]
-            expect(serving == [recorded()], f"{recorded()} owns, {serving} serve: {states}")
+            owner = recorded(BUILD)
+            expect(serving(states) == [owner], f"{owner} owns: {states}")
 
 
 def source_killed_at_any_moment_leaves_one_owner():
