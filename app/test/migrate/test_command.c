@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ start(const char *args)
 	run->pid = fork();
 	CHECK(run->pid >= 0);
 	if (run->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* an exporter would run on after a failure */
 		dup2(fd[1], STDOUT_FILENO);
 		close(fd[0]);
 		close(fd[1]);

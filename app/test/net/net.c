@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Ports, frames and waiting; see net.h. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +15,14 @@
 
 #define PATIENCE_MS 2000u
 #define SILENCE_MS 20u
+
+/* EAL makes a folder for each process and leaves it there. */
+static void
+remove_runtime_dir(void)
+{
+	if (rmdir(rte_eal_get_runtime_dir()) != 0)
+		perror(rte_eal_get_runtime_dir());
+}
 
 void
 net_need(void)
@@ -40,6 +50,8 @@ net_need(void)
 		argv[n++] = (char *)(uintptr_t)*word;
 	if (!tried) /* EAL tries once */
 		rc = rte_eal_init(n, argv);
+	if (!tried && rc >= 0)
+		atexit(remove_runtime_dir);
 	tried = true;
 	if (rc < 0)
 		FAIL("EAL does not start with \"%s\"", chosen != NULL ? chosen : "--no-huge");

@@ -65,7 +65,9 @@ class Server:
         command = [*net.wrapper, net.program, *eal_options, "--", "--name", name,
                    "--control", str(self.control), *options]
         with open(self.log, "w", encoding="utf-8") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out)
+            # EAL's own folder goes where all of it is removed
+            self.process = subprocess.Popen(command, stdout=out, stderr=out,
+                                            env={**os.environ, "RUNTIME_DIRECTORY": str(net.folder)})
 
     @property
     def pid(self):
