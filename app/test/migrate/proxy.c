@@ -31,8 +31,8 @@ address(const char *path)
 	return un;
 }
 
-static void
-write_all(int fd, const uint8_t *bytes, size_t len)
+void
+proxy_write_all(int fd, const uint8_t *bytes, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
@@ -89,7 +89,7 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 			len = p->plan.kind == PROXY_CUT ? len / 2 : 0;
 	}
 	if (p->plan.kind != PROXY_SILENT || !p->struck)
-		write_all(to, bytes, len);
+		proxy_write_all(to, bytes, len);
 	free(bytes);
 }
 

@@ -38,5 +38,7 @@ struct proxy *proxy_create(const char *path, const char *dest_path, const struct
 /* Has it done it? */
 bool proxy_struck(const struct proxy *proxy);
 void proxy_destroy(struct proxy *proxy);
+/* All of it, or as much as that side takes. */
+void proxy_write_all(int fd, const uint8_t *bytes, size_t len);
 
 #endif /* PROXY_H */

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy.h"
 #include "relay.h"
 #include "test.h"
 
@@ -20,19 +21,6 @@ struct relay {
 	bool struck;
 	pthread_t thread;
 };
-
-static void
-write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return;
-		bytes += n;
-		len -= (size_t)n;
-	}
-}
 
 /* What has come from fd[i] goes to the other; false: that was all. */
 static bool
@@ -50,7 +38,7 @@ pass(struct relay *r, int i)
 		if (r->plan.kind == RELAY_CUT)
 			n = (ssize_t)at;
 	}
-	write_all(r->fd[1 - i], buf, (size_t)n);
+	proxy_write_all(r->fd[1 - i], buf, (size_t)n);
 	r->passed[i] += (uint64_t)n;
 	return !r->struck || r->plan.kind != RELAY_CUT;
 }
