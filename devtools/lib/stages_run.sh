@@ -28,7 +28,7 @@ unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it
 	local folder=$1 program
 	shift
 	while IFS= read -r program; do
-		limit=900 tap "${program##*/} ($folder)" "$@" "$program"
+		WHERRY_LONG=$long limit=900 tap "${program##*/} ($folder)" "$@" "$program"
 	done < <(test_programs "$folder")
 	report_missing "$folder"
 }
