@@ -14,6 +14,7 @@ here=$(dirname "$0")
 . "$here/pmds.sh"
 
 wherry=$1/app/wherry/wherry
+dma_map=$1/app/test/guest/librte_test_dma_map.so
 work=$(mktemp -d)
 some=500 # packets per queue that show that it is polled: emulation is slow
 declare -A pids=() inputs=()
@@ -65,7 +66,7 @@ polls() { # polls NAME QUEUE...
 }
 
 both_forward() {
-	launch primary 0 --lcores '0@0,1@1' && launch secondary 1 --proc-type=secondary --lcores '0@1,1@0' || return 1
+	launch primary 0 --lcores '0@0,1@1' && launch secondary 1 -d "$dma_map" --proc-type=secondary --lcores '0@1,1@0' || return 1
 	order primary 'set fwd txonly'
 	order primary start
 	sleep 1
@@ -74,6 +75,7 @@ both_forward() {
 	order primary start
 	order secondary start
 	sleep 2
+	saw "$work/secondary" 'dma_map: ' "${pids[secondary]}"
 	finish secondary
 	finish primary
 }
@@ -91,5 +93,8 @@ else
 	result $? "the primary polls its queues ($(received primary 0), $(received primary 1) packets of port 0)" "$work/primary"
 	polls secondary 2 3
 	result $? "the secondary polls its queues ($(received secondary 2), $(received secondary 3) packets of port 0)" "$work/secondary"
+	grep -q 'dma_map: Operation not supported' "$work/secondary" &&
+		grep -q 'in a secondary process this is for the primary to do' "$work/secondary"
+	result $? "rte_dev_dma_map() in a secondary is refused, and a line says so" "$work/secondary"
 fi
 plan_end
