@@ -274,13 +274,45 @@ wait_to_send(struct mig_channel *ch, unsigned int pause_ms)
 	return (rc & (POLLIN | POLLHUP)) != 0 ? listen_in(ch) : 0;
 }
 
+/* What is to be sent: pieces that are used up. */
+struct outgoing {
+	struct iovec *iov;
+	size_t n;
+};
+
+/* n bytes of the pieces are done: what is left of them. */
+static void
+advance(struct iovec **iov, size_t *n_iov, size_t n)
+{
+	while (*n_iov > 0 && n >= (*iov)->iov_len) {
+		n -= (*iov)->iov_len;
+		(*iov)++;
+		(*n_iov)--;
+	}
+	if (n > 0 && *n_iov > 0) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
+		(*iov)->iov_len -= n;
+	}
+}
+
+static ssize_t
+hand_over(struct mig_channel *ch, const struct outgoing *out)
+{
+	if (wherry_fault("channel.send"))
+		return -EPIPE;
+	if (out->n > 1)
+		return mig_conn_send_pieces(&ch->conn, out->iov, out->n);
+	if (out->n == 0)
+		return mig_conn_send(&ch->conn, NULL, 0);
+	return mig_conn_send(
+		&ch->conn, out->iov->iov_base, mig_pace_piece(ch->pace, out->iov->iov_len));
+}
+
 /* As many of the bytes as go now; -EAGAIN: none, nor what is owed of those before. */
 static ssize_t
-send_some(struct mig_channel *ch, const uint8_t *bytes, size_t len)
+send_some(struct mig_channel *ch, const struct outgoing *out)
 {
-	ssize_t n = wherry_fault("channel.send")
-		? -EPIPE
-		: mig_conn_send(&ch->conn, bytes, mig_pace_piece(ch->pace, len));
+	ssize_t n = hand_over(ch, out);
 
 	if (n < 0 && n != -EAGAIN) {
 		int heard = listen_in(ch); /* its last words, if there are any */
@@ -292,53 +324,75 @@ send_some(struct mig_channel *ch, const uint8_t *bytes, size_t len)
 	return n;
 }
 
-/* Send *left bytes; on failure *left says how many were not taken. */
+/* On failure *out is what was not taken. */
 static int
-send_all(struct mig_channel *ch, const uint8_t *bytes, size_t *left)
+send_all(struct mig_channel *ch, struct outgoing *out)
 {
 	int rc = listen_in(ch);
 
 	ch->heard = mig_now();
-	while (rc == 0 && (*left > 0 || mig_conn_owes(&ch->conn))) {
+	while (rc == 0 && (out->n > 0 || mig_conn_owes(&ch->conn))) {
 		unsigned int pause_ms = mig_pace_wait_ms(ch->pace);
-		ssize_t n = pause_ms == 0 ? send_some(ch, bytes, *left) : -EAGAIN;
+		ssize_t n = pause_ms == 0 ? send_some(ch, out) : -EAGAIN;
 
 		if (n < 0 && n != -EAGAIN)
 			return (int)n;
-		if (n > 0) {
-			bytes += n;
-			*left -= (size_t)n;
-		} else if (n == -EAGAIN) {
+		if (n > 0)
+			advance(&out->iov, &out->n, (size_t)n);
+		else if (n == -EAGAIN)
 			rc = wait_to_send(ch, pause_ms);
-		}
 	}
 	return rc;
 }
 
 static void
-keep_rest(struct mig_channel *ch, const uint8_t *rest, size_t len)
+keep_rest(struct mig_channel *ch, const struct outgoing *out)
 {
+	size_t len = 0;
+
+	for (size_t i = 0; i < out->n; i++)
+		len += out->iov[i].iov_len;
 	free(ch->rest);
 	ch->rest = malloc(len);
 	ch->rest_len = len;
-	if (ch->rest != NULL)
-		memcpy(ch->rest, rest, len);
+	for (size_t i = 0, at = 0; ch->rest != NULL && i < out->n; i++) {
+		memcpy(ch->rest + at, out->iov[i].iov_base, out->iov[i].iov_len);
+		at += out->iov[i].iov_len;
+	}
+}
+
+static int
+send_pieces(struct mig_channel *ch, struct outgoing out)
+{
+	int rc = send_all(ch, &out);
+
+	if (rc != 0)
+		keep_rest(ch, &out);
+	return rc;
 }
 
 int
 mig_channel_send(struct mig_channel *ch, enum wherry_record_type type, uint8_t *payload, size_t len)
 {
-	uint8_t *rec = payload - WHERRY_STREAM_HEADER;
-	size_t n, left;
-	int rc;
+	struct iovec iov = { .iov_base = payload - WHERRY_STREAM_HEADER };
 
 	if (mig_wait(-1, 0, ch->cancel_fd, 0) == -ECANCELED)
 		return fail_wait(ch, -ECANCELED);
-	n = left = wherry_record_seal(rec, type, ch->number++, len);
-	rc = send_all(ch, rec, &left);
-	if (rc != 0)
-		keep_rest(ch, rec + (n - left), left);
-	return rc;
+	iov.iov_len = wherry_record_seal(iov.iov_base, type, ch->number++, len);
+	return send_pieces(ch, (struct outgoing){ .iov = &iov, .n = 1 });
+}
+
+int
+mig_channel_send_batch(struct mig_channel *ch, uint8_t *payload, size_t len, struct iovec *iov,
+	size_t n, size_t bytes)
+{
+	uint8_t *rec = payload - WHERRY_STREAM_HEADER;
+
+	if (mig_wait(-1, 0, ch->cancel_fd, 0) == -ECANCELED)
+		return fail_wait(ch, -ECANCELED);
+	wherry_record_seal(rec, WHERRY_REC_PAGES, ch->number++, len + bytes);
+	iov[0] = (struct iovec){ .iov_base = rec, .iov_len = WHERRY_STREAM_HEADER + len };
+	return send_pieces(ch, (struct outgoing){ .iov = iov, .n = n + 1 });
 }
 
 int
@@ -365,9 +419,11 @@ linger(struct mig_channel *ch)
 static int
 finish_rest(struct mig_channel *ch)
 {
+	struct iovec iov = { .iov_base = ch->rest, .iov_len = ch->rest_len };
+
 	if (ch->rest_len == 0)
 		return 0; /* what is owed goes out before anything else */
-	return ch->rest == NULL ? -ENOMEM : send_all(ch, ch->rest, &ch->rest_len);
+	return ch->rest == NULL ? -ENOMEM : send_all(ch, &(struct outgoing){ .iov = &iov, .n = 1 });
 }
 
 void
@@ -432,21 +488,6 @@ mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec)
 		return rc;
 	ch->body = ret_rec->body;
 	return 0;
-}
-
-/* n bytes have been read into the pieces: what is left of them. */
-static void
-advance(struct iovec **iov, size_t *n_iov, size_t n)
-{
-	while (*n_iov > 0 && n >= (*iov)->iov_len) {
-		n -= (*iov)->iov_len;
-		(*iov)++;
-		(*n_iov)--;
-	}
-	if (n > 0 && *n_iov > 0) {
-		(*iov)->iov_base = (char *)(*iov)->iov_base + n;
-		(*iov)->iov_len -= n;
-	}
 }
 
 /* As many bytes as are there; 0: none yet. */

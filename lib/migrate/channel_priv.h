@@ -46,6 +46,13 @@ void mig_channel_ignore_cancel(struct mig_channel *ch);
  */
 int mig_channel_send(
 	struct mig_channel *ch, enum wherry_record_type type, uint8_t *payload, size_t len);
+/*
+ * The same of a batch whose body stands elsewhere, in the n pieces at iov + 1, which are used
+ * up, as is iov[0]: bytes long in all, the len at payload left out. Plain connections without a
+ * limit only.
+ */
+int mig_channel_send_batch(struct mig_channel *ch, uint8_t *payload, size_t len, struct iovec *iov,
+	size_t n, size_t bytes);
 /* Send a record without fields. */
 int mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type);
 /*

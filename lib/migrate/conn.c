@@ -91,6 +91,17 @@ mig_conn_send(struct mig_conn *conn, const void *bytes, size_t len)
 	return errno == EINTR ? -EAGAIN : -errno;
 }
 
+ssize_t
+mig_conn_send_pieces(struct mig_conn *conn, struct iovec *iov, size_t n)
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n };
+	ssize_t sent = sendmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent >= 0)
+		return sent;
+	return errno == EINTR ? -EAGAIN : -errno;
+}
+
 bool
 mig_conn_owes(const struct mig_conn *conn)
 {

@@ -29,6 +29,8 @@ void mig_conn_close(struct mig_conn *conn);
 
 /* Some of len bytes, and what is owed; how many of them, -EAGAIN: nothing moved, -errno. */
 ssize_t mig_conn_send(struct mig_conn *conn, const void *bytes, size_t len);
+/* The same of n pieces, plain connections only. */
+ssize_t mig_conn_send_pieces(struct mig_conn *conn, struct iovec *iov, size_t n);
 /* It has taken bytes that have not been handed over: send, if with 0 bytes. */
 bool mig_conn_owes(const struct mig_conn *conn);
 /* Into n pieces what is there; 0: the end; -EAGAIN: nothing now; -errno. */

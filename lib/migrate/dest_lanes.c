@@ -312,3 +312,12 @@ mig_dest_lanes_digest(const struct mig_dest_lanes *lanes, struct mig_digest *d)
 		if (lanes->list[i] != NULL)
 			mig_digest_merge(d, &lanes->list[i]->placer.digest);
 }
+
+struct mig_torn *
+mig_dest_lanes_torn(struct mig_dest_lanes *lanes)
+{
+	for (unsigned int i = 1; i < MIG_CHANNELS_MAX; i++)
+		if (lanes->list[i] != NULL && lanes->list[i]->placer.torn.len > 0)
+			return &lanes->list[i]->placer.torn;
+	return NULL;
+}

@@ -47,4 +47,7 @@ uint64_t mig_dest_lanes_pages(const struct mig_dest_lanes *lanes);
 /* Count in what they have placed; after await. */
 void mig_dest_lanes_digest(const struct mig_dest_lanes *lanes, struct mig_digest *d);
 
+/* The next of the lanes that are through that has torn pages; NULL: none has. */
+struct mig_torn *mig_dest_lanes_torn(struct mig_dest_lanes *lanes);
+
 #endif /* DEST_LANES_PRIV_H */

@@ -4,6 +4,7 @@
  * here and on the further connections (dest_lanes.c).
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base_priv.h"
@@ -12,6 +13,7 @@
 #include "verify_priv.h"
 
 #define PAGE WHERRY_STREAM_PAGE
+#define TORN_BYTES (16384u * MIG_TORN_ENTRY) /* in one record */
 
 static int
 refuse(struct mig_dest *d, const struct wherry_record *rec, const char *why)
@@ -55,12 +57,49 @@ skip_runs(struct mig_dest *d, const struct wherry_record *rec)
 	return rc;
 }
 
+static struct mig_torn *
+next_torn(struct mig_dest *d)
+{
+	return d->placer.torn.len > 0 ? &d->placer.torn : mig_dest_lanes_torn(d->lanes);
+}
+
+/* All of the round is in its place, but for what is named, in as many records as it takes. */
+static int
+say_got(struct mig_dest *d, uint64_t n)
+{
+	struct mig_torn *from = next_torn(d);
+	size_t most = from != NULL ? TORN_BYTES : 0, cap = most + 64;
+	uint8_t *out = malloc(WHERRY_STREAM_HEADER + cap), *torn = malloc(most + 1);
+	int rc = out == NULL || torn == NULL ? -ENOMEM : 0;
+
+	if (rc != 0)
+		mig_fail(&d->reason, rc, "out of memory");
+	do {
+		struct wherry_table t = { .cap = cap };
+
+		if (rc != 0)
+			break;
+		t.buf = out + WHERRY_STREAM_HEADER;
+		wherry_table_put_u64(&t, WHERRY_GOT_N, n);
+		if (from != NULL)
+			wherry_table_put_bytes(
+				&t, WHERRY_GOT_TORN, torn, mig_torn_take(from, torn, most));
+		from = next_torn(d);
+		if (from != NULL)
+			wherry_table_put_u64(&t, WHERRY_GOT_MORE, 1);
+		rc = mig_channel_send(d->ch, WHERRY_REC_GOT, t.buf, t.len);
+		if (rc != 0)
+			mig_dest_channel_failed(d, rc);
+	} while (from != NULL);
+	free(out);
+	free(torn);
+	return rc;
+}
+
 /* Show what the source says of its round, and answer unless the application there waits. */
 static int
 end_round(struct mig_dest *d, const struct wherry_record *rec)
 {
-	uint8_t out[WHERRY_STREAM_HEADER + 64];
-	struct wherry_table t = { .buf = out + WHERRY_STREAM_HEADER, .cap = 64 };
 	const uint8_t *p = rec->payload;
 	struct wherry_round round = {
 		.n = (unsigned int)wherry_field_u64(p, rec->len, WHERRY_ROUND_N, 0),
@@ -81,11 +120,11 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 	d->bytes = d->bytes_before + rec->offset;
 	mig_agent_set_round(d->agent, &round);
 	d->final_seen = round.final;
-	if (round.final)
-		return 0;
-	wherry_table_put_u64(&t, WHERRY_GOT_N, wherry_field_u64(p, rec->len, WHERRY_ROUND_N, 0));
-	rc = mig_channel_send(d->ch, WHERRY_REC_GOT, t.buf, t.len);
-	return rc == 0 ? 0 : mig_dest_channel_failed(d, rc);
+	if (!round.final)
+		return say_got(d, wherry_field_u64(p, rec->len, WHERRY_ROUND_N, 0));
+	return next_torn(d) == NULL
+		? 0
+		: refuse(d, rec, "the application stands still, and pages are not those sent");
 }
 
 static int

@@ -63,6 +63,20 @@ mig_digest_add_zero(struct mig_digest *d, uint32_t region, uint64_t page)
 }
 
 void
+mig_digest_exchange(struct mig_digest *d, uint32_t region, uint64_t page, const uint64_t from[2],
+	const uint64_t to[2])
+{
+	struct mig_digest gone = { .low = 0 };
+
+	memcpy(gone.key, d->key, sizeof(gone.key));
+	mig_digest_count(&gone, region, page, from);
+	d->high -= gone.high + (d->low < gone.low);
+	d->low -= gone.low;
+	d->pages--;
+	mig_digest_count(d, region, page, to);
+}
+
+void
 mig_digest_merge(struct mig_digest *d, const struct mig_digest *other)
 {
 	add(d, other->low, other->high);

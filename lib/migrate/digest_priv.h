@@ -31,6 +31,9 @@ void mig_digest_add_zero(struct mig_digest *d, uint32_t region, uint64_t page);
 /* The same in two steps: the hash of the 4 KiB at bytes, which may be used for more. */
 void mig_digest_hash(const struct mig_digest *d, const void *bytes, uint64_t hash[2]);
 void mig_digest_count(struct mig_digest *d, uint32_t region, uint64_t page, const uint64_t hash[2]);
+/* The page was counted with the hash from, and should have been with the hash to. */
+void mig_digest_exchange(struct mig_digest *d, uint32_t region, uint64_t page,
+	const uint64_t from[2], const uint64_t to[2]);
 /* Count in what other has. */
 void mig_digest_merge(struct mig_digest *d, const struct mig_digest *other);
 

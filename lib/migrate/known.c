@@ -74,6 +74,13 @@ mig_known_has(const struct mig_known *known, uint32_t region, uint64_t page, con
 }
 
 void
+mig_known_get(const struct mig_known *known, uint32_t region, uint64_t page, uint64_t ret_hash[2])
+{
+	ret_hash[0] = known->regions[region][page].low;
+	ret_hash[1] = known->regions[region][page].high;
+}
+
+void
 mig_known_set(struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2])
 {
 	known->regions[region][page] = hash != NULL

@@ -29,6 +29,9 @@ bool mig_known_any(const struct mig_known *known, uint32_t region, uint64_t page
 /* Has the destination these bytes? */
 bool mig_known_has(
 	const struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2]);
+/* The hash of what it has, two zeroes if that is not known. */
+void mig_known_get(
+	const struct mig_known *known, uint32_t region, uint64_t page, uint64_t ret_hash[2]);
 /* They have been sent; hash NULL: what it has is not known any more. */
 void mig_known_set(struct mig_known *known, uint32_t region, uint64_t page, const uint64_t hash[2]);
 /* Count what the destination has of all pages of all regions into d; what is not known are zeroes. */

@@ -174,11 +174,36 @@ send_content(struct mig_lane *lane)
 	return rc;
 }
 
+/* From where they stand. */
+static int
+send_live(struct mig_lane *lane)
+{
+	size_t size = wherry_batch_size(lane->content.n), len = lane->content.pages * PAGE;
+	struct wherry_batch batch = close_batch(lane);
+	uint8_t *payload;
+	uint32_t n = lane->content.n;
+
+	batch.encoding = WHERRY_ENCODING_LIVE;
+	payload = put_runs(lane->raw, size, lane->number, lane->content.runs, n);
+	wherry_batch_put(payload, n, &batch);
+	for (uint32_t i = 0; i < n; i++)
+		lane->iov[1 + i] = (struct iovec){
+			.iov_base = (void *)(uintptr_t)(lane->region->span.iova +
+				lane->content.runs[i].first * PAGE),
+			.iov_len = lane->content.runs[i].count * PAGE,
+		};
+	lane->content.n = 0;
+	lane->content.pages = 0;
+	return mig_channel_send_batch(lane->ch, payload, size, lane->iov, n, len);
+}
+
 static int
 pass_on(struct mig_lane *lane)
 {
 	if (lane->content.n == 0)
 		return 0;
+	if (lane->live)
+		return send_live(lane);
 	return lane->out != NULL ? write_content(lane) : send_content(lane);
 }
 
@@ -217,9 +242,13 @@ add_content(struct mig_lane *lane, uint64_t page, const uint8_t *from)
 	uint8_t *to = lane->raw->body + lane->content.pages * PAGE;
 	uint64_t hash[2];
 
-	memcpy(to, from, PAGE);
-	mig_digest_hash(&lane->digest, to, hash);
-	tell_tracker(lane->region, page, to);
+	if (lane->live) {
+		mig_digest_hash(&lane->digest, from, hash);
+	} else {
+		memcpy(to, from, PAGE);
+		mig_digest_hash(&lane->digest, to, hash);
+		tell_tracker(lane->region, page, to);
+	}
 	if (mig_known_has(lane->known, lane->number, page, hash)) {
 		count(&lane->counts.same_pages, 1);
 		return;

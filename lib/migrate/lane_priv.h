@@ -7,6 +7,11 @@
  * aside; any other is copied into the batch under way, and its hash is taken of the
  * copy: the memory may change while it is sent. A page that the destination has already
  * (known_priv.h) leaves the batch again. A full batch is compressed if asked, and sent.
+ *
+ * A live lane copies nothing: the hash is of the memory itself, and the kernel copies a moment
+ * later, when the bytes are in the cache. What is written between the two, or while its pages are
+ * paused, the destination finds (torn_priv.h), and it is sent again; so no lane is live in
+ * the last round. For a GiB a copy and its hash take 120 ms, a hash in place 60.
  * Used by one thread; the counters may be read by any.
  */
 
@@ -66,6 +71,8 @@ struct mig_lane {
 	struct mig_gathered content, zeros;
 	struct mig_pack *pack; /* NULL: nothing is compressed */
 	struct mig_slab *raw, *packed;
+	bool live;                             /* set by the owner between rounds */
+	struct iovec iov[1 + MIG_BATCH_PAGES]; /* of a live batch */
 	struct mig_reason
 		reason; /* of what neither the connection nor out had to do with; or empty */
 };

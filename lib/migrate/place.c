@@ -24,6 +24,7 @@ void
 mig_placer_fini(struct mig_placer *p)
 {
 	mig_unpack_destroy(p->unpack);
+	mig_torn_fini(&p->torn);
 	free(p->buf);
 }
 
@@ -142,25 +143,46 @@ read_packed(struct mig_placer *p, struct mig_channel *ch, const struct wherry_re
 	return 0;
 }
 
-/* Do the hashes of what stands there add up? */
+/* The source is to know what stands there. */
 static int
-prove_batch(struct mig_placer *p, const struct wherry_record *rec, const struct wherry_batch *batch)
+note_torn(struct mig_placer *p, const struct wherry_record *rec, const uint64_t (*hash)[2])
 {
-	uint64_t low = p->digest.low, high = p->digest.high;
 	struct wherry_runs runs;
+	int rc = 0;
 
 	wherry_runs_get(rec, &runs);
 	for (uint32_t i = 0; i < runs.n; i++) {
 		struct wherry_run run = wherry_runs_get_run(rec, i);
 
-		for (uint64_t page = run.first; page < run.first + run.count; page++)
-			mig_digest_add(
-				&p->digest, runs.region, page, page_at(p->map[runs.region], page));
+		for (uint64_t k = 0; rc == 0 && k < run.count; k++)
+			rc = mig_torn_add(&p->torn, runs.region, run.first + k, *hash++);
+	}
+	return rc == 0 ? 0 : mig_fail(&p->reason, rc, "out of memory");
+}
+
+/* Do the hashes of what stands there add up? */
+static int
+prove_batch(struct mig_placer *p, const struct wherry_record *rec, const struct wherry_batch *batch)
+{
+	uint64_t low = p->digest.low, high = p->digest.high, hash[WHERRY_STREAM_PAGES_MAX][2];
+	struct wherry_runs runs;
+	uint32_t n = 0;
+
+	wherry_runs_get(rec, &runs);
+	for (uint32_t i = 0; i < runs.n; i++) {
+		struct wherry_run run = wherry_runs_get_run(rec, i);
+
+		for (uint64_t page = run.first; page < run.first + run.count; page++, n++) {
+			mig_digest_hash(&p->digest, page_at(p->map[runs.region], page), hash[n]);
+			mig_digest_count(&p->digest, runs.region, page, hash[n]);
+		}
 	}
 	low += batch->low;
 	high += batch->high + (low < batch->low);
 	if (p->digest.low == low && p->digest.high == high)
 		return 0;
+	if (batch->encoding == WHERRY_ENCODING_LIVE)
+		return note_torn(p, rec, hash);
 	return mig_place_refuse(&p->reason, rec, "its pages are not those that were sent");
 }
 
@@ -171,8 +193,8 @@ place_batch(struct mig_placer *p, struct mig_channel *ch, const struct wherry_re
 	int rc;
 
 	wherry_batch_get(rec, &batch);
-	rc = batch.encoding == WHERRY_ENCODING_RAW ? read_in_place(p, ch, rec)
-						   : read_packed(p, ch, rec);
+	rc = batch.encoding == WHERRY_ENCODING_ZSTD ? read_packed(p, ch, rec)
+						    : read_in_place(p, ch, rec);
 	return rc != 0 ? rc : prove_batch(p, rec, &batch);
 }
 

@@ -8,12 +8,14 @@
  * are read from the socket straight to where they belong, unless it is compressed;
  * then the hashes of what stands there must add up to what the batch says. A batch that
  * does not has been written all the same: who receives runs nothing before all is
- * proved. One for each thread.
+ * proved; if it is live (torn_priv.h) the source is told, else that is the end. One for each
+ * thread.
  */
 
 #include "channel_priv.h"
 #include "digest_priv.h"
 #include "hello_priv.h"
+#include "torn_priv.h"
 
 struct mig_unpack;
 
@@ -24,6 +26,7 @@ struct mig_placer {
 	uint64_t pages;            /* received; atomic */
 	struct mig_unpack *unpack; /* made when it is needed first, and so is buf */
 	uint8_t *buf;
+	struct mig_torn torn; /* of the round: of live batches */
 	struct mig_reason reason;
 };
 

@@ -299,6 +299,26 @@ mig_sender_round(
 	return rc;
 }
 
+void
+mig_sender_set_live(struct mig_sender *s, bool live)
+{
+	for (unsigned int i = 0; i < s->n; i++)
+		s->lanes[i]->live = live;
+}
+
+bool
+mig_sender_torn(struct mig_sender *s, uint32_t region, uint64_t page, const uint64_t hash[2])
+{
+	uint64_t said[2];
+
+	if (mig_known_has(s->opts.known, region, page, hash))
+		return false;
+	mig_known_get(s->opts.known, region, page, said);
+	mig_digest_exchange(&s->lanes[0]->digest, region, page, said, hash);
+	mig_known_set(s->opts.known, region, page, hash);
+	return true;
+}
+
 int
 mig_sender_runs(struct mig_sender *s, enum wherry_record_type type, uint32_t i,
 	const struct wherry_bitmap *pages)

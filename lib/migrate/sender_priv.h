@@ -53,6 +53,13 @@ struct mig_sent {
  */
 int mig_sender_round(
 	struct mig_sender *s, uint64_t n, struct wherry_bitmap *const *taken, uint64_t n_pages);
+/* From now on lanes are live or not (lane_priv.h); between rounds. */
+void mig_sender_set_live(struct mig_sender *s, bool live);
+/*
+ * The destination has bytes of this hash in a page that was sent; between rounds. True: others
+ * than were hashed here, and the page has to be sent again.
+ */
+bool mig_sender_torn(struct mig_sender *s, uint32_t region, uint64_t page, const uint64_t hash[2]);
 /* Send the runs of marked pages of region number i as records of type, without bytes. */
 int mig_sender_runs(struct mig_sender *s, enum wherry_record_type type, uint32_t i,
 	const struct wherry_bitmap *pages);

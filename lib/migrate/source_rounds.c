@@ -13,6 +13,7 @@
 #include "converge_priv.h"
 #include "heat_priv.h"
 #include "source_priv.h"
+#include "torn_priv.h"
 
 int
 mig_source_channel_failed(struct mig_source *s, int rc)
@@ -98,10 +99,24 @@ lane_failed(struct mig_source *s, int rc)
 	return words != 0 ? mig_source_channel_failed(s, words) : rc;
 }
 
+/* May pages be sent from where they stand? Hashes of what is tracked by them are of a copy. */
+static bool
+is_live(const struct mig_source *s)
+{
+	const char *why;
+
+	return !s->round.final && s->ch != NULL && s->tls == NULL && !s->params.compress &&
+		s->params.max_bandwidth == 0 &&
+		wherry_tracker_cpu(s->agent->tracker, &why) != WHERRY_CPU_HASH;
+}
+
 static int
 send_all_regions(struct mig_source *s)
 {
-	int rc = mig_sender_round(s->sender, s->round.n, s->taken, s->round_pages);
+	int rc;
+
+	mig_sender_set_live(s->sender, is_live(s));
+	rc = mig_sender_round(s->sender, s->round.n, s->taken, s->round_pages);
 
 	if (rc != 0)
 		return lane_failed(s, rc);
@@ -110,13 +125,71 @@ send_all_regions(struct mig_source *s)
 	return 0;
 }
 
+static int
+heal_page(struct mig_source *s, const uint8_t *entry, uint64_t *count)
+{
+	const struct mig_region *r;
+	uint64_t page, hash[2];
+	uint32_t i;
+
+	mig_torn_get(entry, &i, &page, hash);
+	if (i >= s->regions.n || page >= s->regions.list[i].span.len / WHERRY_STREAM_PAGE)
+		return mig_fail(&s->reason, -EPROTO, "the peer has pages that were not sent");
+	r = &s->regions.list[i];
+	if (!mig_sender_torn(s->sender, i, page, hash))
+		return 0;
+	(*count)++;
+	wherry_bitmap_mark(s->taken[i],
+		(struct wherry_span){ .iova = r->span.iova + page * WHERRY_STREAM_PAGE,
+			.len = WHERRY_STREAM_PAGE });
+	return 0;
+}
+
+/* Pages that came otherwise than they were hashed are dirty, whoever wrote them. */
+static int
+heal(struct mig_source *s, const struct wherry_record *got)
+{
+	struct wherry_field torn;
+	uint64_t n = 0;
+	int rc = 0;
+
+	if (!wherry_field_find(got->payload, got->len, WHERRY_GOT_TORN, &torn))
+		return 0;
+	for (size_t at = 0; rc == 0 && at + MIG_TORN_ENTRY <= torn.len; at += MIG_TORN_ENTRY)
+		rc = heal_page(s, torn.bytes + at, &n);
+	for (uint32_t i = 0; i < s->regions.n; i++) {
+		wherry_watch_give_back(s->regions.list[i].watch, s->taken[i]);
+		wherry_bitmap_clear(s->taken[i]);
+	}
+	LOG_DEBUG("%llu pages were written while they were sent", (unsigned long long)n);
+	return rc;
+}
+
+/* The destination's word on the round, in one record or more. */
+static int
+await_got(struct mig_source *s)
+{
+	struct wherry_record got = { .len = 0 };
+	int rc;
+
+	do {
+		rc = mig_channel_expect(s->ch, WHERRY_REC_GOT, &got);
+		if (rc != 0)
+			return mig_source_channel_failed(s, rc);
+		if (wherry_field_u64(got.payload, got.len, WHERRY_GOT_N, 0) != s->round.n)
+			return mig_fail(
+				&s->reason, -EPROTO, "the peer has another round than was sent");
+		rc = heal(s, &got);
+	} while (rc == 0 && wherry_field_u64(got.payload, got.len, WHERRY_GOT_MORE, 0) != 0);
+	return rc;
+}
+
 /* Tell the destination, and wait until it has caught up unless this is the last. */
 static int
 close_round(struct mig_source *s)
 {
 	uint8_t rec[WHERRY_STREAM_HEADER + 256];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 256 };
-	struct wherry_record got;
 	struct mig_sent sent;
 	uint64_t begin;
 	int rc;
@@ -137,11 +210,9 @@ close_round(struct mig_source *s)
 	if (rc != 0 || s->round.final)
 		return rc == 0 ? 0 : mig_source_channel_failed(s, rc);
 	begin = mig_now();
-	rc = mig_channel_expect(s->ch, WHERRY_REC_GOT, &got);
+	rc = await_got(s);
 	if (rc != 0)
-		return mig_source_channel_failed(s, rc);
-	if (wherry_field_u64(got.payload, got.len, WHERRY_GOT_N, 0) != s->round.n)
-		return mig_fail(&s->reason, -EPROTO, "the peer has another round than was sent");
+		return rc;
 	s->busy_ns += mig_now() - begin;
 	if (s->rtt_ns == 0 || mig_now() - begin < s->rtt_ns)
 		s->rtt_ns = mig_now() - begin;

@@ -135,6 +135,7 @@ check_batch(const uint8_t *payload, size_t len, size_t body)
 		return "it has more pages than a record may have";
 	switch (get_u64(payload + len - WHERRY_STREAM_TAIL)) {
 	case WHERRY_ENCODING_RAW:
+	case WHERRY_ENCODING_LIVE:
 		return body != pages * WHERRY_STREAM_PAGE ? "its length is not that of its runs"
 							  : NULL;
 	case WHERRY_ENCODING_ZSTD:

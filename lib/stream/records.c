@@ -53,6 +53,8 @@ static const struct field_def round_fields[] = {
 
 static const struct field_def got_fields[] = {
 	{ WHERRY_GOT_N, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
+	{ WHERRY_GOT_TORN, WHERRY_FIELD_BYTES, FIELD_OPTIONAL, NULL },
+	{ WHERRY_GOT_MORE, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 

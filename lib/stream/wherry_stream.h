@@ -146,6 +146,8 @@ enum wherry_field_id {
 	WHERRY_ROUND_CHANNELS, /**< u64: connections that took part, in order; all but this said FLUSH */
 
 	WHERRY_GOT_N = 1, /**< u64: the round */
+	WHERRY_GOT_TORN,  /**< bytes: 32 for each page of a live batch that is not proved */
+	WHERRY_GOT_MORE,  /**< u64: 1: another GOT follows, with more of them */
 
 	WHERRY_DIGEST_LOW = 1,     /**< u64: sum of the hashes of all pages sent */
 	WHERRY_DIGEST_HIGH,        /**< u64 */
@@ -233,6 +235,7 @@ struct wherry_runs {
 enum wherry_encoding {
 	WHERRY_ENCODING_RAW,  /**< the bytes of all runs, one after the other */
 	WHERRY_ENCODING_ZSTD, /**< the same as one zstd frame, which is shorter */
+	WHERRY_ENCODING_LIVE, /**< raw, read while it may have been written: GOT tells what came */
 };
 /** The tail of the payload of a pages record. */
 struct wherry_batch {

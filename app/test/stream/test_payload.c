@@ -256,12 +256,15 @@ TEST(stream_body_of_a_batch_is_as_long_as_its_encoding_wants)
 {
 	struct wherry_batch raw = { .encoding = WHERRY_ENCODING_RAW };
 	struct wherry_batch zstd = { .encoding = WHERRY_ENCODING_ZSTD };
-	struct wherry_batch other = { .encoding = (enum wherry_encoding)2 };
+	struct wherry_batch other = { .encoding = (enum wherry_encoding)3 };
+	struct wherry_batch live = { .encoding = WHERRY_ENCODING_LIVE };
 	const size_t page = WHERRY_STREAM_PAGE;
 
 	check_batch(1, RUN(0, 1), raw, 0, "length");
 	check_batch(1, RUN(0, 1), raw, page - 1, "length");
 	check_batch(1, RUN(0, 1), raw, page, NULL);
+	check_batch(1, RUN(0, 1), live, page - 1, "length");
+	check_batch(1, RUN(0, 1), live, page, NULL);
 	check_batch(1, RUN(0, 2), zstd, 2 * page - 1, NULL);
 	check_batch(1, RUN(0, 2), zstd, 2 * page, "no shorter");
 	check_batch(1, RUN(0, 2), zstd, 0, "no shorter");
