@@ -29,6 +29,9 @@ struct soak {
 	uint64_t frames; /* atomic */
 	int failed;      /* of the NIC; atomic */
 	uint8_t shadow[TAKEN][4096];
+	uint8_t at_return[TAKEN][4096]; /* what the pages held when the unmap returned */
+	uint64_t in_harvest, in_unmap;  /* a bit per page: reported in this round */
+	uint64_t returned_ns;           /* when it did */
 	uint64_t lost, reported, unmaps;
 };
 
@@ -83,26 +86,84 @@ map_pages(struct soak *s)
 	}
 }
 
-static void
+static uint64_t
 copy_reported(struct soak *s, const struct wherry_bitmap *bm)
 {
+	uint64_t which = 0;
+
 	for (unsigned int i = 0; i < TAKEN; i++) {
 		if (!wherry_bitmap_test(bm, page_span(i).iova))
 			continue;
 		memcpy(s->shadow[i], rx_vaddr(&s->bay, FIRST + i), NIC_PAGE);
 		s->reported++;
+		which |= BIT64(i);
 	}
+	return which;
+}
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* "same", or which bytes differ and how many of them. */
+static const char *
+difference(const uint8_t *a, const uint8_t *b, char text[64])
+{
+	unsigned int first = NIC_PAGE, last = 0, n = 0;
+
+	for (unsigned int i = 0; i < NIC_PAGE; i++)
+		if (a[i] != b[i]) {
+			first = n == 0 ? i : first;
+			last = i;
+			n++;
+		}
+	if (n == 0)
+		return "same";
+	snprintf(text, 64, "%u bytes in %u..%u", n, first, last);
+	return text;
+}
+
+/*
+ * All there is to know about a lost write. A page that has changed since the unmap returned was
+ * written through a translation that should be gone; else its dirty bit was lost before.
+ */
+static void
+tell_of_loss(const struct soak *s, unsigned int i, uint64_t seen_ns)
+{
+	const uint8_t *page = rx_vaddr(&s->bay, FIRST + i);
+	struct timespec while_ = { .tv_nsec = 20000000 };
+	uint8_t then[4096];
+	char a[64], b[64];
+
+	memcpy(then, page, sizeof(then));
+	printf("# lost: unmap %llu, page %u, harvested %s, reported by harvest %d, by unmap %d\n",
+		(unsigned long long)s->unmaps, i, s->unmaps % 2 == 1 ? "before" : "not",
+		(s->in_harvest & BIT64(i)) != 0, (s->in_unmap & BIT64(i)) != 0);
+	printf("# lost: from the shadow: %s; since the return, in %llu us: %s\n",
+		difference(s->shadow[i], then, a),
+		(unsigned long long)(seen_ns - s->returned_ns) / 1000,
+		difference(s->at_return[i], then, b));
+	nanosleep(&while_, NULL);
+	printf("# lost: in the 20 ms after: %s; frames %llu\n", difference(then, page, a),
+		(unsigned long long)__atomic_load_n(&s->frames, __ATOMIC_RELAXED));
 }
 
 /* A lost write is counted once. */
 static void
-count_lost(struct soak *s)
+count_lost(struct soak *s, bool tell)
 {
 	for (unsigned int i = 0; i < TAKEN; i++) {
 		const uint8_t *page = rx_vaddr(&s->bay, FIRST + i);
 
 		if (memcmp(s->shadow[i], page, NIC_PAGE) == 0)
 			continue;
+		if (tell)
+			tell_of_loss(s, i, now_ns());
 		memcpy(s->shadow[i], page, NIC_PAGE);
 		s->lost++;
 	}
@@ -116,17 +177,20 @@ one_round(struct soak *s, enum wherry_unmap_mode mode)
 	struct wherry_bitmap *bm = NULL;
 
 	CHECK_EQ(wherry_bitmap_create(all, NIC_PAGE, &bm), 0);
+	s->in_harvest = 0;
 	if (s->unmaps % 3 != 0) /* else taken away at once */
 		wait_for_frames(s, 1 + s->unmaps % 5 * BURST);
 	if (s->unmaps % 2 == 0) {
 		CHECK_EQ(wherry_domain_dirty_harvest(s->bay.dom, all, bm), 0);
-		copy_reported(s, bm);
+		s->in_harvest = copy_reported(s, bm);
 		wherry_bitmap_clear(bm);
 	}
 	CHECK_EQ(wherry_domain_unmap_dirty(s->bay.dom, all, mode, bm), 0);
+	s->returned_ns = now_ns();
+	memcpy(s->at_return, rx_vaddr(&s->bay, FIRST), sizeof(s->at_return));
 	s->unmaps++;
-	copy_reported(s, bm);
-	count_lost(s);
+	s->in_unmap = copy_reported(s, bm);
+	count_lost(s, mode == WHERRY_UNMAP_EXACT);
 	wherry_bitmap_destroy(bm);
 }
 
