@@ -17,7 +17,7 @@ kernel_open(const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-static int
+static WHERRY_HOT int
 kernel_ioctl(int fd, unsigned long request, void *arg)
 {
 	int rc = ioctl(fd, request, arg);

@@ -14,6 +14,12 @@
  * A file descriptor that came through the seam goes back through it: close.
  */
 
+/*
+ * What every mapping, unmapping and harvest runs through lies together: on few pages, which a
+ * CPU that comes back from the kernel has to find again.
+ */
+#define WHERRY_HOT __attribute__((hot))
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -83,7 +83,7 @@ wherry_iova_find_hole(struct wherry_iova_set *set, const struct wherry_span *usa
 	return 0;
 }
 
-bool
+WHERRY_HOT bool
 wherry_iova_usable(const struct wherry_span *usable, size_t n_usable, struct wherry_span span)
 {
 	struct want want;

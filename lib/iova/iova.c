@@ -10,6 +10,12 @@
 
 #include "iova_priv.h"
 
+#ifdef __SANITIZE_ADDRESS__ /* which is to see that a room is used after its end */
+#define KEEPS_SPARE false
+#else
+#define KEEPS_SPARE true
+#endif
+
 static int
 by_last(const struct iova_node *a, const struct iova_node *b)
 {
@@ -19,10 +25,10 @@ by_last(const struct iova_node *a, const struct iova_node *b)
 }
 
 /* RB_GENERATE_STATIC says __unused, a word that glibc keeps for itself */
-RB_GENERATE_INTERNAL(iova_tree, iova_node, link, by_last, __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(iova_tree, iova_node, link, by_last, __attribute__((unused)) WHERRY_HOT static)
 
 /* By hand: the tree's own search compares whole nodes, and here one number says it all. */
-struct iova_node *
+WHERRY_HOT struct iova_node *
 iova_node_at(const struct wherry_iova_set *set, uint64_t iova)
 {
 	struct iova_node *node = RB_ROOT(&set->tree), *found = NULL;
@@ -54,15 +60,13 @@ wherry_iova_set_create(struct wherry_iova_set **ret_set)
 void
 wherry_iova_set_destroy(struct wherry_iova_set *set)
 {
-	struct iova_node *node, *next;
+	struct iova_node *node;
 
 	if (set == NULL)
 		return;
-	RB_FOREACH_SAFE(node, iova_tree, &set->tree, next)
-	{
-		RB_REMOVE(iova_tree, &set->tree, node);
-		free(node);
-	}
+	while ((node = RB_ROOT(&set->tree)) != NULL)
+		wherry_iova_remove_room(set, node->room);
+	free(set->spare);
 	free(set);
 }
 
@@ -72,50 +76,135 @@ wherry_iova_count(const struct wherry_iova_set *set)
 	return set->n;
 }
 
+/* Where a new node hangs. */
+struct hook {
+	struct iova_node *parent, **link;
+};
+
+/* One descent says whether the span is free, and where its node comes to be. */
 static int
-check_free(const struct wherry_iova_set *set, struct wherry_span span)
+find_hook(struct wherry_iova_set *set, struct wherry_span span, struct hook *ret)
 {
-	struct iova_node *node;
+	struct iova_node *node, *next = NULL;
 
 	if (span.len == 0)
 		return -EINVAL;
 	if (span.len - 1 > UINT64_MAX - span.iova)
 		return -EOVERFLOW;
-	node = iova_node_at(set, span.iova);
-	if (node != NULL && node->entry.span.iova <= wherry_span_last(span))
-		return -EEXIST;
+	*ret = (struct hook){ NULL, &RB_ROOT(&set->tree) };
+	while ((node = *ret->link) != NULL) {
+		ret->parent = node;
+		if (wherry_span_last(node->entry.span) < span.iova) {
+			ret->link = &RB_RIGHT(node, link);
+		} else {
+			next = node;
+			ret->link = &RB_LEFT(node, link);
+		}
+	}
+	return next != NULL && next->entry.span.iova <= wherry_span_last(span) ? -EEXIST : 0;
+}
+
+static struct iova_node *
+get_node(struct wherry_iova_set *set, size_t room_len)
+{
+	struct iova_node *node = set->spare;
+
+	if (wherry_fault("iova.insert"))
+		return NULL;
+	if (node != NULL && node->room_len == room_len) {
+		set->spare = NULL;
+		return node;
+	}
+	node = malloc(sizeof(*node) + room_len);
+	if (node != NULL)
+		node->room_len = room_len;
+	return node;
+}
+
+static struct iova_node *
+node_of(void *room)
+{
+	return (struct iova_node *)(void *)((char *)room - offsetof(struct iova_node, room));
+}
+
+WHERRY_HOT int
+wherry_iova_insert_room(
+	struct wherry_iova_set *set, struct wherry_span span, size_t len, void **ret_room)
+{
+	struct iova_node *node;
+	struct hook hook;
+	int rc = find_hook(set, span, &hook);
+
+	if (rc != 0)
+		return rc;
+	node = get_node(set, len);
+	if (node == NULL)
+		return -ENOMEM;
+	node->entry = (struct wherry_iova_entry){ .span = span, .value = node->room };
+	RB_SET(node, hook.parent, link);
+	*hook.link = node;
+	iova_tree_RB_INSERT_COLOR(&set->tree, node);
+	set->n++;
+	*ret_room = node->room; /* the tree has it: NOLINT(clang-analyzer-unix.Malloc) */
 	return 0;
 }
 
 int
 wherry_iova_insert(struct wherry_iova_set *set, struct wherry_span span, void *value)
 {
-	int rc = check_free(set, span);
-	struct iova_node *node;
+	void *room;
+	int rc = wherry_iova_insert_room(set, span, 0, &room);
 
-	if (rc != 0)
-		return rc;
-	node = wherry_fault("iova.insert") ? NULL : malloc(sizeof(*node));
+	if (rc == 0)
+		node_of(room)->entry.value = value;
+	return rc;
+}
+
+/* Everything that goes, goes here: so the tree's own removal is inlined. */
+WHERRY_HOT void
+wherry_iova_remove_room(struct wherry_iova_set *set, void *room)
+{
+	struct iova_node *node = node_of(room);
+
+	RB_REMOVE(iova_tree, &set->tree, node);
+	set->n--;
+	if (set->spare == NULL && KEEPS_SPARE)
+		set->spare = node;
+	else
+		free(node);
+}
+
+static struct iova_node *
+exact_node(const struct wherry_iova_set *set, struct wherry_span span)
+{
+	struct iova_node *node = iova_node_at(set, span.iova);
+
+	if (node == NULL || node->entry.span.iova != span.iova || node->entry.span.len != span.len)
+		return NULL;
+	return node;
+}
+
+WHERRY_HOT bool
+wherry_iova_exact(const struct wherry_iova_set *set, struct wherry_span span, void **ret_value)
+{
+	const struct iova_node *node = exact_node(set, span);
+
 	if (node == NULL)
-		return -ENOMEM;
-	node->entry = (struct wherry_iova_entry){ .span = span, .value = value };
-	RB_INSERT(iova_tree, &set->tree, node);
-	set->n++; /* the tree has the node: NOLINT(clang-analyzer-unix.Malloc) */
-	return 0;
+		return false;
+	*ret_value = node->entry.value;
+	return true;
 }
 
 int
 wherry_iova_remove(struct wherry_iova_set *set, struct wherry_span span, void **ret_value)
 {
-	struct iova_node *node = iova_node_at(set, span.iova);
+	struct iova_node *node = exact_node(set, span);
 
-	if (node == NULL || node->entry.span.iova != span.iova || node->entry.span.len != span.len)
+	if (node == NULL)
 		return -ENOENT;
-	RB_REMOVE(iova_tree, &set->tree, node);
-	set->n--;
 	if (ret_value != NULL)
 		*ret_value = node->entry.value;
-	free(node);
+	wherry_iova_remove_room(set, node->room);
 	return 0;
 }
 
@@ -131,7 +220,7 @@ wherry_iova_next(
 	return true;
 }
 
-bool
+WHERRY_HOT bool
 wherry_iova_find(
 	const struct wherry_iova_set *set, uint64_t iova, struct wherry_iova_entry *ret_entry)
 {

@@ -10,12 +10,15 @@
 struct iova_node {
 	RB_ENTRY(iova_node) link;
 	struct wherry_iova_entry entry; /* never empty, never beyond 2^64 */
+	size_t room_len;
+	uint64_t room[]; /* of wherry_iova_insert_room(): entry.value points here */
 };
 
 RB_HEAD(iova_tree, iova_node);
 
 struct wherry_iova_set {
-	struct iova_tree tree; /* disjoint */
+	struct iova_tree tree;   /* disjoint */
+	struct iova_node *spare; /* the last that was removed, for the next of its size; or NULL */
 	size_t n;
 	uint64_t cursor; /* where the next search for a hole begins */
 };

@@ -42,6 +42,17 @@ size_t wherry_iova_count(const struct wherry_iova_set *set);
  */
 int wherry_iova_insert(struct wherry_iova_set *set, struct wherry_span span, void *value)
 	WHERRY_MUST_CHECK;
+/**
+ * The same with a value of the set's own: @p len bytes, not initialized, aligned for pointers
+ * and 64-bit words. They are there until the interval is removed: one block of memory for both.
+ */
+int wherry_iova_insert_room(struct wherry_iova_set *set, struct wherry_span span, size_t len,
+	void **ret_room) WHERRY_MUST_CHECK;
+/** Take the interval away whose value is this room, which ends with it. */
+void wherry_iova_remove_room(struct wherry_iova_set *set, void *room);
+/** The value of the interval that is exactly @p span, in @p ret_value. */
+bool wherry_iova_exact(
+	const struct wherry_iova_set *set, struct wherry_span span, void **ret_value);
 /** Take the interval that is exactly @p span. -ENOENT: there is none such. */
 int wherry_iova_remove(struct wherry_iova_set *set, struct wherry_span span, void **ret_value);
 /** The interval that contains @p iova, in @p ret_entry. */

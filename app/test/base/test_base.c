@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* lib/base: spans, the log callback, fault points, the syscall seam. */
+/* lib/base: spans, locks, the log callback, fault points, the syscall seam. */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -15,6 +17,46 @@ TEST(base_span_last_reaches_the_top_of_the_space)
 	struct wherry_span top = { .iova = UINT64_MAX - 4095, .len = 4096 };
 
 	CHECK(wherry_span_last(top) == UINT64_MAX);
+}
+
+#define LOCKERS 4u
+#define LOCKINGS 20000u
+
+struct shared {
+	struct wherry_quick lock;
+	unsigned int inside, most, n;
+};
+
+static void *
+lock_often(void *arg)
+{
+	struct shared *s = arg;
+
+	for (unsigned int i = 0; i < LOCKINGS; i++) {
+		wherry_quick_lock(&s->lock);
+		s->inside++;
+		s->most = s->inside > s->most ? s->inside : s->most;
+		s->n++;
+		if (i % 64 == 0)
+			sched_yield(); /* so that others meet a lock that is held, and sleep */
+		s->inside--;
+		wherry_quick_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+TEST(base_quick_lock_is_held_by_one_and_wakes_the_next)
+{
+	struct shared s = { .n = 0 };
+	pthread_t threads[LOCKERS];
+
+	for (unsigned int i = 0; i < LOCKERS; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, lock_often, &s), 0);
+	for (unsigned int i = 0; i < LOCKERS; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_EQ(s.most, 1);
+	CHECK_EQ(s.n, LOCKERS * LOCKINGS);
+	CHECK_EQ(s.lock.word, 0);
 }
 
 struct heard {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* lib/iova: each sentence of wherry_iova.h, and the model with random rows of operations. */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "fault_priv.h"
@@ -24,6 +25,33 @@ make(void)
 
 	CHECK_EQ(wherry_iova_set_create(&set), 0);
 	return set;
+}
+
+TEST(iova_room_is_there_until_its_interval_is_removed)
+{
+	static const size_t lens[] = { 8, 64, 24, 256 };
+	struct wherry_iova_set *set = make();
+	void *rooms[4], *again;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		CHECK_EQ(wherry_iova_insert_room(set, span(i * PAGE, PAGE), lens[i], &rooms[i]), 0);
+		memset(rooms[i], (int)i, lens[i]);
+	}
+	CHECK_EQ(wherry_iova_insert_room(set, span(PAGE, 1), 8, &again), -EEXIST);
+	CHECK(!wherry_iova_exact(set, span(PAGE, 1), &again));
+	CHECK(!wherry_iova_exact(set, span(9 * PAGE, PAGE), &again));
+	wherry_iova_remove_room(set, rooms[0]); /* its memory may be kept for the next */
+	CHECK_EQ(wherry_iova_insert_room(set, span(0, PAGE), 512, &rooms[0]), 0);
+	memset(rooms[0], 0xff, 512);
+	CHECK_EQ(wherry_iova_count(set), 4);
+	for (unsigned int i = 1; i < 4; i++) {
+		CHECK(wherry_iova_exact(set, span(i * PAGE, PAGE), &again));
+		CHECK(again == rooms[i]);
+		CHECK_EQ(((uint8_t *)again)[0], i);
+		CHECK_EQ(((uint8_t *)again)[lens[i] - 1], i);
+		wherry_iova_remove_room(set, again);
+	}
+	wherry_iova_set_destroy(set);
 }
 
 TEST(iova_insert_rejects_what_overlaps_or_is_no_span)
