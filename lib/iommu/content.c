@@ -125,7 +125,7 @@ visit(struct content *c, struct wherry_span span, struct mapping *m, bool again)
 		if (!again)
 			look(c, n, m->bytes + at);
 		else if (differs(c, n, m->bytes + at))
-			wherry_bitmap_mark(m->pending, page);
+			mapping_mark(m, page);
 	}
 }
 

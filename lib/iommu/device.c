@@ -103,9 +103,9 @@ wherry_device_attach(
 		rc = -EBUSY;
 		goto unlock;
 	}
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = attach_locked(dev, dom, ops);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	if (rc != 0)
 		goto unlock;
 	dev->dom = dom;
@@ -122,10 +122,10 @@ wherry_device_detach(struct wherry_device *dev)
 	wherry_mutex_lock(&dev->lock);
 	dom = dev->dom;
 	if (dom != NULL) {
-		wherry_mutex_lock(&dom->lock);
+		wherry_quick_lock(&dom->lock);
 		dom->drv->detach(dom->be, dev->be);
 		LIST_REMOVE(dev, link);
-		wherry_mutex_unlock(&dom->lock);
+		wherry_quick_unlock(&dom->lock);
 		dev->dom = NULL;
 	}
 	wherry_mutex_unlock(&dev->lock);

@@ -29,7 +29,7 @@ wherry_dirty_sink_mark(struct wherry_dirty_sink *sink, struct wherry_span span)
 		struct mapping *m = e.value;
 
 		if (m->pending != NULL)
-			wherry_bitmap_mark(m->pending, span);
+			mapping_mark(m, span);
 	}
 }
 
@@ -54,7 +54,7 @@ cut_words(struct wherry_span span, struct wherry_span part, uint64_t page, const
 	return span;
 }
 
-void
+WHERRY_HOT void
 wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span, uint64_t page,
 	const uint64_t *words) WHERRY_NO_ANALYSIS /* called from a hook, as above */
 {
@@ -65,42 +65,70 @@ wherry_dirty_sink_words(struct wherry_dirty_sink *sink, struct wherry_span span,
 		const uint64_t *own = words;
 		struct wherry_span part = cut_words(span, clip(span, e.span), page, &own);
 
-		if (m->pending != NULL)
-			wherry_bitmap_or_words(m->pending, part, page, own);
+		if (m->pending == NULL)
+			continue;
+		wherry_bitmap_or_words(m->pending, part, page, own);
+		m->marked = true;
 	}
+}
+
+/* The mappings that the first and the last byte of a span lie in; there is no hole between. */
+struct cover {
+	struct wherry_iova_entry first, last;
+};
+
+static int
+cover_locked(struct wherry_domain *dom, struct wherry_span span, struct cover *ret)
+	WHERRY_REQUIRES(&dom->lock)
+{
+	uint64_t last = wherry_span_last(span);
+
+	if (!wherry_iova_find(dom->mappings, span.iova, &ret->first))
+		return -ENOENT;
+	ret->last = ret->first;
+	while (wherry_span_last(ret->last.span) < last)
+		if (!wherry_iova_find(
+			    dom->mappings, wherry_span_last(ret->last.span) + 1, &ret->last))
+			return -ENOENT;
+	return 0;
 }
 
 /* Run by run: of a mapping of which the span has a part. */
 static void
-report_part(struct wherry_bitmap *pending, struct wherry_span span, bool clear,
-	struct wherry_bitmap *into)
+report_part(struct mapping *m, struct wherry_span span, bool clear, struct wherry_bitmap *into)
 {
-	uint64_t at = span.iova > wherry_bitmap_span(pending).iova
-		? span.iova
-		: wherry_bitmap_span(pending).iova;
+	uint64_t first = wherry_bitmap_span(m->pending).iova, at = first;
 	struct wherry_span run;
 
-	while (wherry_bitmap_next_run(pending, &at, &run) && run.iova <= wherry_span_last(span)) {
+	at = span.iova > at ? span.iova : at;
+	while (wherry_bitmap_next_run(m->pending, &at, &run) &&
+		run.iova <= wherry_span_last(span)) {
 		run = clip(run, span);
 		wherry_bitmap_mark(into, run);
 		if (clear)
-			wherry_bitmap_unmark(pending, run);
+			wherry_bitmap_unmark(m->pending, run);
 	}
+	m->marked = wherry_bitmap_next_run(m->pending, &first, &run);
 }
 
 /* From one mapping's pending bits to the caller's bitmap. */
 static void
-report_mapping(struct wherry_bitmap *pending, struct wherry_span span, bool clear,
-	struct wherry_bitmap *into)
+report_mapping(struct mapping *m, struct wherry_span span, bool clear, struct wherry_bitmap *into)
 {
-	struct wherry_span all = wherry_bitmap_span(pending);
+	struct wherry_span all;
 
-	if (all.iova < span.iova || wherry_span_last(all) > wherry_span_last(span))
-		report_part(pending, span, clear, into);
-	else if (clear)
-		wherry_bitmap_take(into, pending);
+	if (!m->marked)
+		return;
+	all = wherry_bitmap_span(m->pending);
+	if (all.iova < span.iova || wherry_span_last(all) > wherry_span_last(span)) {
+		report_part(m, span, clear, into);
+		return;
+	}
+	if (clear)
+		wherry_bitmap_take(into, m->pending);
 	else
-		wherry_bitmap_or(into, pending);
+		wherry_bitmap_or(into, m->pending);
+	m->marked = !clear;
 }
 
 static void
@@ -110,40 +138,54 @@ report_locked(struct wherry_domain *dom, struct wherry_span span, bool clear,
 	struct wherry_iova_entry e = { .value = NULL };
 
 	while (domain_next_locked(dom, span, &e))
-		report_mapping(((struct mapping *)e.value)->pending, span, clear, into);
+		report_mapping(e.value, span, clear, into);
+}
+
+static int
+need_pending(const struct wherry_domain *dom, const struct wherry_iova_entry *e)
+{
+	struct mapping *m = e->value;
+
+	if (m->pending != NULL)
+		return 0;
+	return wherry_bitmap_create(e->span, domain_smallest_page(dom), &m->pending);
+}
+
+/* Before anything is asked of the backend that reports bits. What was made stays, on failure too. */
+static int
+need_pending_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+{
+	struct wherry_iova_entry e = { .value = NULL };
+	int rc = 0;
+
+	while (rc == 0 && domain_next_locked(dom, span, &e))
+		rc = need_pending(dom, &e);
+	return rc;
 }
 
 /* To whole granules, but no farther than the mappings that the ends lie in. */
 static struct wherry_span
-widen_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+widen(const struct wherry_domain *dom, struct wherry_span span, const struct cover *cover)
 {
 	uint64_t granule = dom->caps.granule, first = round_down(span.iova, granule);
 	uint64_t last = wherry_span_last(span) | (granule - 1);
-	struct wherry_iova_entry e;
 
-	if (first == span.iova && last == wherry_span_last(span))
-		return span;
-	if (wherry_iova_find(dom->mappings, span.iova, &e) && first < e.span.iova)
-		first = e.span.iova;
-	if (wherry_iova_find(dom->mappings, wherry_span_last(span), &e) &&
-		last > wherry_span_last(e.span))
-		last = wherry_span_last(e.span);
+	if (first < cover->first.span.iova)
+		first = cover->first.span.iova;
+	if (last > wherry_span_last(cover->last.span))
+		last = wherry_span_last(cover->last.span);
 	return (struct wherry_span){ first, last - first + 1 };
 }
 
 /* Window by window. */
-int
-domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
+static int
+fetch_windows_locked(struct wherry_domain *dom, struct wherry_span wide, bool clear)
+	WHERRY_REQUIRES(&dom->lock)
 {
-	struct wherry_span wide = widen_locked(dom, span);
 	uint64_t at = wide.iova, last = wherry_span_last(wide);
 	uint64_t step = dom->caps.granule > WINDOW ? dom->caps.granule : WINDOW;
 	int rc = 0;
 
-	if (dom->unsound != NULL) {
-		wherry_dirty_sink_mark(&dom->sink, span);
-		return 0;
-	}
 	while (rc == 0) {
 		uint64_t window_last = at | (step - 1);
 		struct wherry_span window = { at,
@@ -157,6 +199,29 @@ domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool cle
 	return rc;
 }
 
+static int
+fetch_covered_locked(struct wherry_domain *dom, struct wherry_span span, const struct cover *cover,
+	bool clear) WHERRY_REQUIRES(&dom->lock)
+{
+	int rc = cover->first.value == cover->last.value ? need_pending(dom, &cover->first)
+							 : need_pending_locked(dom, span);
+
+	if (rc == 0 && dom->unsound != NULL)
+		wherry_dirty_sink_mark(&dom->sink, span);
+	else if (rc == 0)
+		rc = fetch_windows_locked(dom, widen(dom, span, cover), clear);
+	return rc;
+}
+
+int
+domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
+{
+	struct cover cover;
+	int rc = cover_locked(dom, span, &cover);
+
+	return rc == 0 ? fetch_covered_locked(dom, span, &cover, clear) : rc;
+}
+
 static bool
 holds(const struct wherry_bitmap *bm, struct wherry_span span)
 {
@@ -165,34 +230,51 @@ holds(const struct wherry_bitmap *bm, struct wherry_span span)
 	return all.iova <= span.iova && wherry_span_last(all) >= wherry_span_last(span);
 }
 
+/* All that is mapped is usable, so whether a span is gets asked only to say what is wrong. */
 static int
 check_read_locked(struct wherry_domain *dom, struct wherry_span span,
-	const struct wherry_bitmap *into) WHERRY_REQUIRES(&dom->lock)
+	const struct wherry_bitmap *into, struct cover *ret_cover) WHERRY_REQUIRES(&dom->lock)
 {
-	int rc = domain_check_span_locked(dom, span);
+	int rc;
+
+	if (domain_aligned(dom, span) && wherry_span_last(span) >= span.iova &&
+		cover_locked(dom, span, ret_cover) == 0)
+		return holds(into, span) ? 0 : -EINVAL;
+	rc = domain_check_span_locked(dom, span);
+	if (rc != 0)
+		return rc;
+	return holds(into, span) ? -ENOENT : -EINVAL;
+}
+
+static int
+fetch_and_report_locked(struct wherry_domain *dom, struct wherry_span span,
+	const struct cover *cover, bool clear, struct wherry_bitmap *into)
+	WHERRY_REQUIRES(&dom->lock)
+{
+	int rc = fetch_covered_locked(dom, span, cover, clear);
 
 	if (rc != 0)
 		return rc;
-	if (!holds(into, span))
-		return -EINVAL;
-	return wherry_iova_covers(dom->mappings, span) ? 0 : -ENOENT;
+	if (cover->first.value == cover->last.value)
+		report_mapping(cover->first.value, span, clear, into);
+	else
+		report_locked(dom, span, clear, into);
+	return 0;
 }
 
 static int
 read_or_harvest(
 	struct wherry_domain *dom, struct wherry_span span, bool clear, struct wherry_bitmap *into)
 {
+	struct cover cover;
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
-	rc = check_read_locked(dom, span, into);
-	if (rc == 0 && !dom->tracking)
-		rc = -EINVAL;
+	wherry_quick_lock(&dom->lock);
+	rc = check_read_locked(dom, span, into, &cover);
 	if (rc == 0)
-		rc = domain_fetch_locked(dom, span, clear);
-	if (rc == 0)
-		report_locked(dom, span, clear, into);
-	wherry_mutex_unlock(&dom->lock);
+		rc = dom->tracking ? fetch_and_report_locked(dom, span, &cover, clear, into)
+				   : -EINVAL;
+	wherry_quick_unlock(&dom->lock);
 	return rc;
 }
 
@@ -203,7 +285,7 @@ wherry_domain_dirty_read(
 	return read_or_harvest(dom, span, false, into);
 }
 
-int
+WHERRY_HOT int
 wherry_domain_dirty_harvest(
 	struct wherry_domain *dom, struct wherry_span span, struct wherry_bitmap *into)
 {
@@ -283,19 +365,19 @@ wherry_domain_dirty_start(struct wherry_domain *dom)
 {
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = start_locked(dom);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	return rc;
 }
 
 void
 wherry_domain_dirty_stop(struct wherry_domain *dom)
 {
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	if (dom->tracking)
 		stop_locked(dom);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 }
 
 static void
@@ -315,8 +397,10 @@ unfence_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIR
 static int
 fetch_fenced_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
 {
-	int rc = dom->drv->fence(dom->be, span, &dom->sink);
+	int rc = need_pending_locked(dom, span);
 
+	if (rc == 0)
+		rc = dom->drv->fence(dom->be, span, &dom->sink);
 	if (rc != 0)
 		return rc;
 	rc = domain_fetch_locked(dom, span, false);
@@ -373,7 +457,9 @@ fetch_for_unmap_locked(struct wherry_domain *dom, struct wherry_span span,
 {
 	if (mode == WHERRY_UNMAP_SNAPSHOT)
 		return domain_fetch_locked(dom, span, false);
-	if (mode != WHERRY_UNMAP_EXACT)
+	if (mode == WHERRY_UNMAP_SEED)
+		return need_pending_locked(dom, span); /* the unmap reports */
+	if (mode == WHERRY_UNMAP_ASSUME)
 		return 0;
 	if (dom->caps.exact_by == WHERRY_UNMAP_BY_CONTENT)
 		return fetch_looking_locked(dom, span, ret_c);
@@ -387,9 +473,10 @@ prepare_unmap_locked(struct wherry_domain *dom, struct wherry_span span,
 	WHERRY_REQUIRES(&dom->lock)
 {
 	int rc = *mode < WHERRY_UNMAP_SNAPSHOT || *mode > WHERRY_UNMAP_SEED ? -EINVAL : 0;
+	struct cover cover;
 
 	if (rc == 0)
-		rc = check_read_locked(dom, span, into);
+		rc = check_read_locked(dom, span, into, &cover);
 	if (rc == 0 && wherry_iova_would_cut(dom->mappings, span))
 		rc = -ENOENT;
 	if (rc == 0)
@@ -404,7 +491,7 @@ wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span,
 	struct content *content = NULL;
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = prepare_unmap_locked(dom, span, &mode, into, &content);
 	if (rc != 0)
 		goto unlock;
@@ -417,7 +504,7 @@ wherry_domain_unmap_dirty(struct wherry_domain *dom, struct wherry_span span,
 		report_locked(dom, span, true, into);
 	domain_forget_locked(dom, span);
 unlock:
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	content_destroy(content);
 	return rc;
 }

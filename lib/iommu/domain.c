@@ -164,22 +164,19 @@ init_domain(struct wherry_domain *dom)
 {
 	int rc;
 
-	wherry_mutex_init(&dom->lock);
 	LIST_INIT(&dom->devices);
 	dom->sink.dom = dom;
 	rc = wherry_iova_set_create(&dom->mappings);
 	if (rc != 0)
-		goto fini_lock;
-	wherry_mutex_lock(&dom->lock);
+		return rc;
+	wherry_quick_lock(&dom->lock);
 	rc = domain_refresh_caps_locked(dom);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	if (rc != 0)
 		goto destroy_set;
 	return 0;
 destroy_set:
 	wherry_iova_set_destroy(dom->mappings);
-fini_lock:
-	wherry_mutex_fini(&dom->lock);
 	return rc;
 }
 
@@ -215,16 +212,15 @@ wherry_domain_destroy(struct wherry_domain *dom)
 	if (dom == NULL)
 		return;
 	assert(LIST_EMPTY(&dom->devices));
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	granule_drop_locked(dom);
 	while (wherry_iova_next(dom->mappings, 0, &e)) {
 		dom->drv->unmap(dom->be, e.span, NULL);
 		domain_forget_locked(dom, e.span);
 	}
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	dom->drv->destroy(dom->be);
 	wherry_iova_set_destroy(dom->mappings);
-	wherry_mutex_fini(&dom->lock);
 	free(dom->usable);
 	free(dom->search);
 	free(dom);
@@ -236,9 +232,9 @@ wherry_domain_get_caps(const struct wherry_domain *dom, struct wherry_domain_cap
 	/* const is the caller's view: a lock is taken, nothing else is changed */
 	struct wherry_domain *mine = (struct wherry_domain *)(uintptr_t)dom;
 
-	wherry_mutex_lock(&mine->lock);
+	wherry_quick_lock(&mine->lock);
 	*ret_caps = mine->caps;
-	wherry_mutex_unlock(&mine->lock);
+	wherry_quick_unlock(&mine->lock);
 }
 
 const char *

@@ -75,13 +75,13 @@ wherry_domain_granule_prepare(struct wherry_domain *dom, uint64_t page)
 	uint64_t mine;
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = begin_locked(dom, page);
 	mine = dom->twins;
 	while (rc == 0) {
 		rc = fill_next_locked(dom, &at);
-		wherry_mutex_unlock(&dom->lock); /* let others map and harvest */
-		wherry_mutex_lock(&dom->lock);
+		wherry_quick_unlock(&dom->lock); /* let others map and harvest */
+		wherry_quick_lock(&dom->lock);
 		if (dom->twins != mine)
 			rc = -ECANCELED;
 		else if (rc == -ENOENT)
@@ -89,16 +89,16 @@ wherry_domain_granule_prepare(struct wherry_domain *dom, uint64_t page)
 		else if (rc != 0)
 			granule_drop_locked(dom);
 	}
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	return rc == -ENOENT ? 0 : rc;
 }
 
 void
 wherry_domain_granule_cancel(struct wherry_domain *dom)
 {
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	granule_drop_locked(dom);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 }
 
 /* The devices behind @p end in the list go on; NULL: all. */
@@ -154,7 +154,7 @@ read_rest_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
 		return;
 	LOG_WARN("the old tables could not be read to the end: everything counts as dirty");
 	while (domain_next_locked(dom, everywhere, &e))
-		wherry_bitmap_mark(((struct mapping *)e.value)->pending, e.span);
+		mapping_mark(e.value, e.span);
 }
 
 static int
@@ -194,8 +194,8 @@ wherry_domain_granule_commit(struct wherry_domain *dom)
 {
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = commit_locked(dom);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	return rc;
 }

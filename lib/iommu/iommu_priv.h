@@ -17,22 +17,33 @@ struct view {
 };
 
 /*
- * One span that the caller mapped, taken away only as a whole. The value of an
+ * One span that the caller mapped, taken away only as a whole. The room of an
  * interval in domain.mappings.
  *
  * bytes: where the CPU finds what devices see at the span: the caller's address, or
  * in the view if it was mapped from a file.
  *
- * pending: bits already taken from the backend and not yet handed to a caller.
- * Exists exactly while tracking is on, for every mapping.
+ * pending: bits already taken from the backend and not yet handed to a caller. There while
+ * tracking is on, before anything is asked of the backend that may report bits: made by
+ * dirty_start, and for what is mapped later by the first reading. NULL: none have been taken.
+ * marked: it may have bits; false spares the look.
  */
 struct mapping {
 	unsigned int prot;
 	const uint8_t *bytes;
 	struct view view;
 	struct wherry_bitmap *pending;
+	bool marked;
 	bool in_twin; /* while there is a twin: it has this mapping */
 };
+
+/* The backend has said so, or somebody who knows. */
+static inline void
+mapping_mark(struct mapping *m, struct wherry_span span)
+{
+	wherry_bitmap_mark(m->pending, span);
+	m->marked = true;
+}
 
 /* A second set of tables: none, being filled, complete. */
 enum twin_state { TWIN_NONE, TWIN_FILLING, TWIN_READY };
@@ -49,10 +60,10 @@ struct wherry_dirty_sink {
  * never chosen for a caller because too much software takes it for "none".
  */
 struct wherry_domain {
-	struct wherry_mutex lock;
+	struct wherry_quick lock;
 	const struct wherry_iommu_driver *drv;
 	void *be;                         /* the backend's half */
-	struct wherry_iova_set *mappings; /* of struct mapping; under lock */
+	struct wherry_iova_set *mappings; /* with room for a struct mapping; under lock */
 	bool tracking;                    /* under lock */
 	enum twin_state twin;             /* under lock */
 	uint64_t twins;                   /* how many are gone; under lock */
@@ -84,7 +95,7 @@ void view_close(struct view *view);
 
 /* Ask the backend again about all but the usable ranges, which are as before. */
 void domain_update_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
-/* Bits of a span of mappings, from the backend to pending. */
+/* Bits of a span of mappings, from the backend to pending. -ENOENT: there is a hole. */
 int domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool clear)
 	WHERRY_REQUIRES(&dom->lock);
 /* Map, with all the checks; place says where it came to be. */
@@ -95,7 +106,18 @@ void selftest_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 /* Drop the twin, if there is one. */
 void granule_drop_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 
-uint64_t domain_smallest_page(const struct wherry_domain *dom);
+static inline uint64_t
+domain_smallest_page(const struct wherry_domain *dom)
+{
+	return dom->caps.page_sizes & -dom->caps.page_sizes;
+}
+
+static inline bool
+domain_aligned(const struct wherry_domain *dom, struct wherry_span span)
+{
+	return span.len != 0 && ((span.iova | span.len) & (domain_smallest_page(dom) - 1)) == 0;
+}
+
 /* The rules for every span: -EINVAL or -EOVERFLOW. */
 int domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
 	WHERRY_REQUIRES(&dom->lock);

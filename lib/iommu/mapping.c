@@ -10,24 +10,16 @@
 
 #define LOG_PREFIX "iommu"
 
-uint64_t
-domain_smallest_page(const struct wherry_domain *dom)
-{
-	return dom->caps.page_sizes & -dom->caps.page_sizes;
-}
-
 static int
 check_len(const struct wherry_domain *dom, uint64_t len)
 {
 	return len == 0 || (len & (domain_smallest_page(dom) - 1)) != 0 ? -EINVAL : 0;
 }
 
-int
+WHERRY_HOT int
 domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
 {
-	int rc = check_len(dom, span.len);
-
-	if (rc != 0 || (span.iova & (domain_smallest_page(dom) - 1)) != 0)
+	if (!domain_aligned(dom, span))
 		return -EINVAL;
 	if (!wherry_iova_usable(dom->caps.usable, dom->caps.n_usable, span))
 		return -EOVERFLOW;
@@ -49,48 +41,22 @@ domain_next_locked(
 }
 
 static void
-free_mapping(struct mapping *m)
+forget_mapping_locked(struct wherry_domain *dom, struct mapping *m) WHERRY_REQUIRES(&dom->lock)
 {
-	wherry_bitmap_destroy(m->pending);
-	view_close(&m->view);
-	free(m);
-}
-
-static int
-alloc_mapping_locked(struct wherry_domain *dom, struct wherry_place *place, struct mapping **ret_m)
-	WHERRY_REQUIRES(&dom->lock)
-{
-	struct mapping *m = wherry_fault("mapping.alloc") ? NULL : wherry_zalloc(sizeof(*m));
-	int rc = 0;
-
-	if (m == NULL)
-		return -ENOMEM;
-	m->prot = place->prot;
-	if (place->vaddr == NULL)
-		rc = view_open(&m->view, place);
-	if (rc == 0 && dom->tracking)
-		rc = wherry_bitmap_create(place->span, domain_smallest_page(dom), &m->pending);
-	if (rc != 0)
-		goto free_m;
-	m->bytes = place->vaddr;
-	m->in_twin = true; /* a backend maps in both */
-	*ret_m = m;
-	return 0;
-free_m:
-	free_mapping(m);
-	return rc;
+	if (m->pending != NULL)
+		wherry_bitmap_destroy(m->pending);
+	if (m->view.p != NULL)
+		view_close(&m->view);
+	wherry_iova_remove_room(dom->mappings, m);
 }
 
 void
 domain_forget_locked(struct wherry_domain *dom, struct wherry_span span)
 {
 	struct wherry_iova_entry e = { .value = NULL };
-	void *m;
 
-	while (domain_next_locked(dom, span, &e)) {
-		if (wherry_iova_remove(dom->mappings, e.span, &m) == 0)
-			free_mapping(m);
-	}
+	while (domain_next_locked(dom, span, &e))
+		forget_mapping_locked(dom, e.value);
 }
 
 /* The largest page that could be used if the address were chosen well. */
@@ -135,32 +101,29 @@ check_place(const struct wherry_domain *dom, const struct wherry_place *place)
 	return 0;
 }
 
-int
+WHERRY_HOT int
 domain_map_locked(struct wherry_domain *dom, struct wherry_place *place)
 {
 	struct mapping *m;
-	void *gone;
+	void *room;
 	int rc;
 
 	rc = check_place(dom, place);
 	if (rc == 0)
 		rc = choose_span_locked(dom, place);
+	if (rc == 0)
+		rc = wherry_iova_insert_room(dom->mappings, place->span, sizeof(*m), &room);
 	if (rc != 0)
 		return rc;
-	rc = alloc_mapping_locked(dom, place, &m);
+	m = room;
+	*m = (struct mapping){ .prot = place->prot, .in_twin = true }; /* a backend maps in both */
+	if (place->vaddr == NULL)
+		rc = view_open(&m->view, place);
+	m->bytes = place->vaddr;
+	if (rc == 0)
+		rc = dom->drv->map(dom->be, place);
 	if (rc != 0)
-		return rc;
-	rc = wherry_iova_insert(dom->mappings, place->span, m);
-	if (rc != 0)
-		goto free_m;
-	rc = dom->drv->map(dom->be, place);
-	if (rc != 0)
-		goto remove_entry;
-	return 0;
-remove_entry:
-	(void)wherry_iova_remove(dom->mappings, place->span, &gone);
-free_m:
-	free_mapping(m);
+		forget_mapping_locked(dom, m);
 	return rc;
 }
 
@@ -169,9 +132,9 @@ map_place(struct wherry_domain *dom, struct wherry_place *place, struct wherry_s
 {
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = domain_map_locked(dom, place);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	if (rc == 0)
 		*span = place->span;
 	else
@@ -179,7 +142,7 @@ map_place(struct wherry_domain *dom, struct wherry_place *place, struct wherry_s
 	return rc;
 }
 
-int
+WHERRY_HOT int
 wherry_domain_map(
 	struct wherry_domain *dom, void *vaddr, unsigned int prot, struct wherry_span *span)
 {
@@ -197,21 +160,15 @@ wherry_domain_map_file(struct wherry_domain *dom, int fd, uint64_t offset, unsig
 	return map_place(dom, &place, span);
 }
 
+/* Of several mappings, or of none. */
 static int
-unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+unmap_several_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
 {
 	struct wherry_iova_entry e = { .value = NULL };
 	int rc = domain_check_span_locked(dom, span);
-	void *m;
 
 	if (rc != 0)
 		return rc;
-	/* most often it is one mapping, and then one search is enough */
-	if (wherry_iova_remove(dom->mappings, span, &m) == 0) {
-		dom->drv->unmap(dom->be, span, NULL);
-		free_mapping(m);
-		return 0;
-	}
 	if (!domain_next_locked(dom, span, &e) || wherry_iova_would_cut(dom->mappings, span))
 		return -ENOENT;
 	dom->drv->unmap(dom->be, span, NULL);
@@ -219,14 +176,27 @@ unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES
 	return 0;
 }
 
-int
+/* Most often it is one mapping: one search, and a span that was checked when it was mapped. */
+static int
+unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+{
+	void *m;
+
+	if (!wherry_iova_exact(dom->mappings, span, &m))
+		return unmap_several_locked(dom, span);
+	dom->drv->unmap(dom->be, span, NULL);
+	forget_mapping_locked(dom, m);
+	return 0;
+}
+
+WHERRY_HOT int
 wherry_domain_unmap(struct wherry_domain *dom, struct wherry_span span)
 {
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = unmap_locked(dom, span);
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	return rc;
 }
 
@@ -235,8 +205,8 @@ wherry_domain_claim(struct wherry_domain *dom)
 {
 	int rc;
 
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	rc = dom->drv->claim != NULL ? dom->drv->claim(dom->be) : -EOPNOTSUPP;
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 	return rc;
 }

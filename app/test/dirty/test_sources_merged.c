@@ -16,9 +16,9 @@ open_both(struct ground *g, const char *kind, uint64_t n_pages)
 static void
 play(struct wherry_domain *dom, enum wherry_dirty dirty)
 {
-	wherry_mutex_lock(&dom->lock);
+	wherry_quick_lock(&dom->lock);
 	dom->caps.dirty = dirty;
-	wherry_mutex_unlock(&dom->lock);
+	wherry_quick_unlock(&dom->lock);
 }
 
 TEST_EACH(dirty_device_writes_are_seen_by_iommu_bits_and_not_by_cpu_sources, wp_sources, kind)

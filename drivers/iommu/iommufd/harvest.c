@@ -39,15 +39,12 @@ bitmap_len(const struct iommufd_domain *dom, uint64_t len)
 	return (size_t)(words * sizeof(uint64_t));
 }
 
-int
-iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len)
+static int
+bits_grow(struct iommufd_domain *dom, size_t need)
 {
-	size_t need = bitmap_len(dom, len);
 	void *p;
 	int rc;
 
-	if (need <= dom->bits.len)
-		return 0;
 	need = round_up(need, (uint64_t)sysconf(_SC_PAGESIZE));
 	rc = wherry_fault("iommufd.bits")
 		? -ENOMEM
@@ -62,12 +59,34 @@ iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len)
 	return 0;
 }
 
+static int
+bits_reserve(struct iommufd_domain *dom, size_t len)
+{
+	return len <= dom->bits.len ? 0 : bits_grow(dom, len);
+}
+
+int
+iommufd_bits_reserve(struct iommufd_domain *dom, uint64_t len)
+{
+	return bits_reserve(dom, bitmap_len(dom, len));
+}
+
 void
 iommufd_bits_free(struct iommufd_domain *dom)
 {
 	if (dom->bits.words != NULL)
 		wherry_sys->munmap(dom->bits.words, dom->bits.len);
 	dom->bits = (struct iommufd_bits){ .words = NULL };
+}
+
+/* Zeroed, which also makes the kernel's pages ours to write. One word is most often all there is. */
+static void
+clear_words(uint64_t *words, size_t len)
+{
+	if (len == sizeof(*words))
+		*words = 0;
+	else
+		memset(words, 0, len);
 }
 
 static bool
@@ -99,20 +118,20 @@ read_space(struct iommufd_domain *dom, const struct iommufd_space *space, struct
 	return rc;
 }
 
-int
+WHERRY_HOT int
 iommufd_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink)
 {
 	struct iommufd_domain *dom = be;
+	size_t len = bitmap_len(dom, span.len);
 	bool unknown = !iommufd_all_track(dom);
-	int rc = unknown ? 0 : iommufd_bits_reserve(dom, span.len);
+	int rc = unknown ? 0 : bits_reserve(dom, len);
 
 	if (rc == 0 && !unknown) {
-		memset(dom->bits.words, 0, bitmap_len(dom, span.len));
+		clear_words(dom->bits.words, len);
 		rc = read_space(dom, dom->now, span, clear, &unknown);
 		if (rc == 0 && dom->swapped)
 			rc = read_space(dom, dom->other, span, clear, &unknown);
-		if (any(dom->bits.words,
-			    bitmap_len(dom, span.len))) /* on failure too: they are out */
+		if (any(dom->bits.words, len)) /* on failure too: they are out */
 			wherry_dirty_sink_words(sink, span, dom->page, dom->bits.words);
 	}
 	if (unknown)
@@ -124,9 +143,11 @@ static void
 make_table_clean(
 	struct iommufd_domain *dom, const struct iommufd_table *table, struct wherry_span span)
 {
-	if (iommufd_bits_reserve(dom, span.len) != 0)
+	size_t len = bitmap_len(dom, span.len);
+
+	if (bits_reserve(dom, len) != 0)
 		return; /* and it is dirty, which is never wrong */
-	memset(dom->bits.words, 0, bitmap_len(dom, span.len));
+	clear_words(dom->bits.words, len);
 	(void)kernel_hwpt_get_dirty(dom->fd, table->hwpt, span, dom->page, true, dom->bits.words);
 }
 

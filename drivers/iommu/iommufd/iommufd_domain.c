@@ -82,7 +82,7 @@ map_now(struct iommufd_domain *dom, const struct wherry_place *place)
 	return kernel_ioas_map(dom->fd, dom->now->ioas, place);
 }
 
-static int
+static WHERRY_HOT int
 map(void *be, const struct wherry_place *place)
 {
 	struct iommufd_domain *dom = be;
@@ -96,7 +96,7 @@ map(void *be, const struct wherry_place *place)
 	return rc;
 }
 
-static void
+static WHERRY_HOT void
 unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
 	struct iommufd_domain *dom = be;

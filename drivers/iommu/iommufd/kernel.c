@@ -110,7 +110,7 @@ map_flags(unsigned int prot)
 		((prot & WHERRY_DMA_WRITE) != 0 ? IOMMU_IOAS_MAP_WRITEABLE : 0u);
 }
 
-int
+WHERRY_HOT int
 kernel_ioas_map(int fd, uint32_t ioas, const struct wherry_place *place)
 {
 	struct iommu_ioas_map c = {
@@ -168,7 +168,7 @@ kernel_ioas_copy(int fd, uint32_t from, uint32_t to, struct wherry_span span, un
 	return call(fd, IOMMU_IOAS_COPY, &c, "IOAS_COPY");
 }
 
-void
+WHERRY_HOT void
 kernel_ioas_unmap(int fd, uint32_t ioas, struct wherry_span span)
 {
 	struct iommu_ioas_unmap c = {
@@ -217,7 +217,7 @@ kernel_hwpt_track(int fd, uint32_t hwpt, bool on)
 	return call(fd, IOMMU_HWPT_SET_DIRTY_TRACKING, &c, "SET_DIRTY_TRACKING");
 }
 
-int /* the ioctl has as many: NOLINTNEXTLINE(readability-function-size) */
+WHERRY_HOT int /* the ioctl has as many: NOLINTNEXTLINE(readability-function-size) */
 kernel_hwpt_get_dirty(
 	int fd, uint32_t hwpt, struct wherry_span span, uint64_t page, bool clear, uint64_t *bits)
 {

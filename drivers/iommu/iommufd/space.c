@@ -131,7 +131,7 @@ space_tracks(const struct iommufd_space *space)
 	return !LIST_EMPTY(&space->tables);
 }
 
-bool
+WHERRY_HOT bool
 iommufd_all_track(const struct iommufd_domain *dom)
 {
 	return space_tracks(dom->now) && (!dom->swapped || space_tracks(dom->other));

@@ -81,19 +81,13 @@ check_memory(const struct wherry_place *place)
 static int
 note(struct type1_domain *dom, const struct wherry_place *place, struct type1_map **ret_m)
 {
-	struct type1_map *m = wherry_fault("type1.map") ? NULL : malloc(sizeof(*m));
-	int rc;
+	void *room;
+	int rc = wherry_iova_insert_room(dom->maps, place->span, sizeof(**ret_m), &room);
 
-	if (m == NULL)
-		return -ENOMEM;
-	m->vaddr = place->vaddr;
-	m->prot = place->prot;
-	rc = wherry_iova_insert(dom->maps, place->span, m);
-	if (rc != 0) {
-		free(m);
+	if (rc != 0)
 		return rc;
-	}
-	*ret_m = m;
+	*ret_m = room;
+	**ret_m = (struct type1_map){ .vaddr = place->vaddr, .prot = place->prot };
 	return 0;
 }
 
@@ -128,15 +122,13 @@ type1_forget(struct type1_domain *dom, struct wherry_span span)
 	void *m;
 
 	/* most often it is one mapping, and then one search is enough */
-	if (wherry_iova_remove(dom->maps, span, &m) == 0) {
-		free(m);
+	if (wherry_iova_exact(dom->maps, span, &m)) {
+		wherry_iova_remove_room(dom->maps, m);
 		return 1;
 	}
 	while (wherry_iova_next(dom->maps, span.iova, &e) &&
 		e.span.iova <= wherry_span_last(span)) {
-		if (wherry_iova_remove(dom->maps, e.span, &m) != 0)
-			break; /* it was found just now */
-		free(m);
+		wherry_iova_remove_room(dom->maps, e.value);
 		n++;
 	}
 	return n;

@@ -35,7 +35,7 @@ struct type1_info {
 	uint64_t entries_left; /* UINT64_MAX: no limit */
 };
 
-/* One mapping; the value of an interval of type1_domain.maps. */
+/* One mapping; the room of an interval of type1_domain.maps. */
 struct type1_map {
 	void *vaddr;
 	unsigned int prot;
@@ -61,7 +61,7 @@ struct type1_domain {
 	bool warned; /* that entries run out */
 	struct type1_info info;
 	uint64_t max_entries;         /* of all; 0: no limit, or not known yet */
-	struct wherry_iova_set *maps; /* of struct type1_map */
+	struct wherry_iova_set *maps; /* with room for a struct type1_map */
 	LIST_HEAD(, type1_group) groups;
 	uint64_t *bits;
 	size_t n_words; /* of bits */
