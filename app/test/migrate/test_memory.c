@@ -20,6 +20,7 @@
 
 #define SMALL ((size_t)64 * PAIR_PAGE)
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker names them so */
 void *__real_malloc(size_t len);
 void *__real_calloc(size_t n, size_t len);
 void *__real_realloc(void *old, size_t len);
@@ -76,6 +77,8 @@ __wrap_strdup(const char *text)
 {
 	return is_refused() ? NULL : __real_strdup(text);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void
 begin(bool at_source)
