@@ -116,13 +116,14 @@ put_value(struct fuzz_input *in, struct line *l, char kind)
 struct field {
 	const char *name;
 	char kind; /* n whole number, b boolean, s string */
+	bool unknown;
 };
 
 static const struct field migrate_fields[] = { { "max_bandwidth", 'n' },
 	{ "downtime_limit_ms", 'n' }, { "max_rounds", 'n' }, { "timeout_ms", 'n' },
 	{ "total_timeout_ms", 'n' }, { "pause_limit_ms", 'n' }, { "channels", 'n' },
 	{ "verify", 'b' }, { "compress", 'b' }, { "copy", 'b' }, { "insecure", 'b' },
-	{ "auto_converge", 'b' }, { "colour", '?' } };
+	{ "auto_converge", 'b' }, { "colour", 'n', true } };
 
 static void
 put_fields(struct fuzz_input *in, struct line *l)
@@ -136,9 +137,9 @@ put_fields(struct fuzz_input *in, struct line *l)
 		put(l, ",\"");
 		put(l, f->name);
 		put(l, "\":");
-		if (f->kind == '?')
+		if (f->unknown)
 			l->verdict = REFUSED;
-		put_value(in, l, f->kind == '?' ? 'n' : f->kind);
+		put_value(in, l, f->kind);
 	}
 }
 
@@ -198,7 +199,8 @@ spoil(struct fuzz_input *in, struct line *l)
 	for (uint64_t n = 1 + fuzz_below(in, 3); n > 0 && l->len > 0; n--) {
 		char c = (char)fuzz_take(in, 1);
 
-		l->text[fuzz_below(in, l->len)] = c == '\n' ? ' ' : c;
+		if (c != '\n')
+			l->text[fuzz_below(in, l->len)] = c;
 	}
 	l->verdict = EITHER;
 }
