@@ -39,6 +39,7 @@ struct port {
 	uint16_t id;
 	enum port_at at;
 	bool serves;                 /* it is to run when the application does */
+	bool takes_macs;             /* destination: that was tried when the peer's was checked */
 	bool adopted;                /* somebody else starts it, and stops it in the end */
 	struct port_shape wanted;    /* destination: from the stream */
 	struct rte_eth_stats last;   /* read before the last stop: some PMDs forget */

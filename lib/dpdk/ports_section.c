@@ -87,19 +87,21 @@ ports_save(void *ctx, void *buf, size_t cap)
 	return (int)len;
 }
 
-/* Can the port have a MAC address that is not its own? Tried with its own. */
+/* Can the port have a MAC address that is not its own? Tried with its own, before the blackout. */
 static bool
-takes_mac(const struct port *p, const struct port_shape *now, const struct port_shape *wanted)
+takes_mac(struct port *p, const struct port_shape *now, const struct port_shape *wanted)
 {
 	struct rte_ether_addr same = now->mac;
 
-	return rte_is_same_ether_addr(&now->mac, &wanted->mac) ||
-		rte_eth_dev_default_mac_addr_set(p->id, &same) == 0;
+	if (rte_is_same_ether_addr(&now->mac, &wanted->mac))
+		return true;
+	p->takes_macs = p->takes_macs || rte_eth_dev_default_mac_addr_set(p->id, &same) == 0;
+	return p->takes_macs;
 }
 
 /* NULL, or why the port cannot become what is wanted. */
 static const char *
-why_not(const struct port *p, const struct port_shape *wanted)
+why_not(struct port *p, const struct port_shape *wanted)
 {
 	struct rte_eth_dev_info info;
 	struct port_shape now;
