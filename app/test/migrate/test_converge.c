@@ -155,7 +155,8 @@ TEST(migrate_total_timeout_gives_up_in_time)
 			pair_wait(pair, WHERRY_STATE_SERVING, &st);
 		while (st.state != WHERRY_STATE_SERVING);
 		CHECK(st.total_ns >= 390 * UINT64_C(1000000));
-		CHECK(st.total_ns < 900 * UINT64_C(1000000));
+		/* a destination that holds a part is told of the end, for a second at most */
+		CHECK(st.total_ns < (i == 0 ? 900 : 1900) * UINT64_C(1000000));
 		if (strstr(st.reason, i == 0 ? "--total-timeout" : "not recovered") == NULL)
 			FAIL("%s", st.reason);
 		pair_check_stayed(pair, &st);
