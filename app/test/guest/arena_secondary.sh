@@ -27,7 +27,7 @@ trap cleanup EXIT
 # In the background, its process id in pid.
 start() { # start LOG PREFIX EAL-ARG... -- ARG...
 	rm -f "$work/$1"
-	timeout 200 "$program" --no-pci --no-telemetry --log-level=lib.eal:error "${drivers[@]}" \
+	timeout 900 "$program" --no-pci --no-telemetry --log-level=lib.eal:error "${drivers[@]}" \
 		-d "$(echo /usr/lib/*/dpdk/pmds-*/librte_net_null.so)" \
 		--file-prefix "sec-$2" "${@:3}" >"$work/$1" 2>&1 &
 	pid=$!
@@ -39,7 +39,7 @@ primary() { # primary LOG PREFIX ARG...
 }
 
 migrate() { # migrate OPTION...: from one to two
-	timeout 100 "$wherry" migrate --control "$work/one.sock" --downtime-limit 5000 --max-bandwidth 20M "$@" \
+	timeout 500 "$wherry" migrate --control "$work/one.sock" --downtime-limit 5000 --max-bandwidth 20M "$@" \
 		"unix:$work/uri" >"$work/migrate" 2>&1
 }
 
@@ -47,7 +47,7 @@ migrate() { # migrate OPTION...: from one to two
 destination() {
 	primaries=$((primaries + 1))
 	primary two "two-$primaries" destination "$work/two.sock" "unix:$work/uri"
-	for _ in $(seq 100); do
+	for _ in $(seq 1500); do
 		[ ! -S "$work/uri" ] || return 0
 		sleep 0.2
 	done
