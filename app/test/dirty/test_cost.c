@@ -6,6 +6,11 @@
 #include "ground.h"
 
 #define TRACKED (UINT64_C(256) << 20)
+/*
+ * What glibc keeps for a thread (tcache) counts as allocated, before and after; since 2.41 calloc
+ * takes from there, so that small objects may come without the sum growing.
+ */
+#define KEPT 4096
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OWN_ALLOCATOR 1
@@ -50,8 +55,8 @@ TEST_EACH(dirty_tracking_costs_little_memory, every_source, kind)
 	CHECK(stats.footprint * 1000 <= TRACKED * limit(kind));
 #ifndef OWN_ALLOCATOR
 	CHECK((allocated() - before) * 1000 <= TRACKED * limit(kind));
-	CHECK(stats.footprint <= allocated() - before); /* and nothing is made up */
-	CHECK(allocated() - before <= stats.footprint + stats.footprint / 20 + 4096);
+	CHECK(stats.footprint <= allocated() - before + KEPT); /* and nothing is made up */
+	CHECK(allocated() - before <= stats.footprint + stats.footprint / 20 + KEPT);
 #else
 	(void)before;
 	(void)allocated;
