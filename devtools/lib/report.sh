@@ -19,7 +19,9 @@ notice() { printf '%s\n' "$*"; }
 show_progress() { # show_progress NAME SECONDS
 	local done_so_far
 	done_so_far=$(grep -cE '^(not )?ok ' "$log" || true)
-	if [ -t 1 ]; then
+	if [ -n "$lane_folder" ]; then
+		echo "$1 ($2 s, $done_so_far tests)" >"$lane_folder/now"
+	elif [ -t 1 ]; then
 		printf '\r\033[K... %s (%d s%s)' "$1" "$2" "${done_so_far:+, $done_so_far tests}"
 	elif [ $(($2 % 30)) -eq 0 ]; then
 		notice "... $1 ($2 s, $done_so_far tests)"
@@ -36,11 +38,28 @@ kill_job() { # kill_job SIGNAL: and wait, then make sure
 	kill -KILL -- "-$job" 2>/dev/null
 }
 
-# Run it to its end or to $limit seconds; the result is its status, 124 for too long.
+# CPU seconds of all commands that have ended so far: what they cost, however busy the machine is.
+children_cpu() { # sets cpu
+	local user sys
+	times >"$log.times"
+	{ read -r && read -r user sys; } <"$log.times"
+	rm -f "$log.times"
+	user=${user%.*} sys=${sys%.*}
+	cpu=$((${user%m*} * 60 + ${user#*m} + ${sys%m*} * 60 + ${sys#*m}))
+}
+
+cpu=0 spent=
+took() { # took SECONDS: for a report line
+	echo "($1 s, $spent s of CPU)"
+}
+
+# Run it to its end or to $limit seconds; the result is its status, 124 for too long. Sets spent.
 run() { # run NAME COMMAND...
 	local name=$1 start=$SECONDS shown=0 pause=0.02 status
 	shift
 	log=$logs/$(tr -cs 'A-Za-z0-9+-' _ <<<"$stage $name").log
+	children_cpu
+	spent=$cpu
 	set -m
 	("$@") </dev/null >"$log" 2>&1 &
 	job=$!
@@ -56,6 +75,8 @@ run() { # run NAME COMMAND...
 			kill_job TERM
 			echo "stopped after $shown s" >>"$log"
 			wait "$job" 2>/dev/null
+			children_cpu
+			spent=$((cpu - spent))
 			job=
 			return 124
 		fi
@@ -63,6 +84,8 @@ run() { # run NAME COMMAND...
 	[ ! -t 1 ] || printf '\r\033[K'
 	wait "$job" 2>/dev/null
 	status=$?
+	children_cpu
+	spent=$((cpu - spent))
 	kill -KILL -- "-$job" 2>/dev/null # stragglers
 	job=
 	return "$status"
@@ -75,7 +98,7 @@ check() { # check NAME COMMAND...
 	run "$@" || status=$?
 	if [ "$status" -eq 0 ]; then
 		passed=$((passed + 1))
-		notice "ok - $name ($((SECONDS - start)) s)"
+		notice "ok - $name $(took $((SECONDS - start)))"
 		return 0
 	fi
 	if [ "$status" -eq 77 ]; then
@@ -83,7 +106,7 @@ check() { # check NAME COMMAND...
 		return 77
 	fi
 	failed=$((failed + 1))
-	notice "not ok - $name ($((SECONDS - start)) s)"
+	notice "not ok - $name $(took $((SECONDS - start)))"
 	tail -n 60 "$log" | sed 's/^/    /'
 	notice "    (all of it: $log)"
 	return 1
@@ -115,7 +138,7 @@ tap() { # tap NAME COMMAND...
 	read -r p f s < <(tap_counts "$log")
 	if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-	notice "$([ "$f" -eq 0 ] || echo "not ")ok - $name: $p passed, $f failed, $s skipped ($((SECONDS - start)) s)"
+	notice "$([ "$f" -eq 0 ] || echo "not ")ok - $name: $p passed, $f failed, $s skipped $(took $((SECONDS - start)))"
 	skips_by_reason "$log"
 	[ "$f" -gt 0 ] || return 0
 	grep -vE '^ok ' "$log" | tail -n 60 | sed 's/^/    /'

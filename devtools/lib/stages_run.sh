@@ -24,23 +24,45 @@ why_not_built() { # why_not_built FOLDER
 	fi
 }
 
-unit_tests() { # unit_tests FOLDER [WRAPPER...]: each program in it
-	local folder=$1 program
-	shift
+# The large one: its tests are about time-outs, and sleep more than they work.
+unit_test_in_parts() { # unit_test_in_parts FOLDER [WRAPPER...]
+	local part parts=2
+	for ((part = 1; part <= parts; part++)); do
+		WHERRY_LONG=$long limit=1200 lane "wherry-test $part/$parts ($1)" tap "wherry-test $part/$parts ($1)" \
+			"${@:2}" "$1/app/test/wherry-test" -p "$part/$parts"
+	done
+}
+
+# Each program in a folder, side by side.
+unit_tests() { # unit_tests FOLDER [WRAPPER...]
+	local program name
 	while IFS= read -r program; do
-		WHERRY_LONG=$long limit=900 tap "${program##*/} ($folder)" "$@" "$program"
-	done < <(test_programs "$folder")
-	report_missing "$folder"
+		name="${program##*/} ($1)"
+		case $program in
+		*/wherry-test) unit_test_in_parts "$@" ;;
+		*) WHERRY_LONG=$long limit=900 lane "$name" tap "$name" "${@:2}" "$program" ;;
+		esac
+	done < <(test_programs "$1")
 }
 
 stage_unit() {
-	! need_gcc || unit_tests build
-	! need_clang || unit_tests build-clang
+	local folder folders=()
+	! need_gcc || folders+=(build)
+	! need_clang || folders+=(build-clang)
+	lane_width=$((2 * $(nproc)))
+	for folder in ${folders[@]+"${folders[@]}"}; do unit_tests "$folder"; done
+	wait_for_lanes
+	lane_width=$(nproc)
+	for folder in ${folders[@]+"${folders[@]}"}; do report_missing "$folder"; done
 }
 
 # Exhaustive searches need no more runs in a night, but a night has time for larger ones.
 stage_model() {
-	limit=$((${long:+1500} + 600)) tap "models" doc/model/run ${long:+--long}
+	local part
+	for part in 1/2 2/2; do
+		limit=$((${long:+1500} + 600)) lane "models $part" tap "models $part" doc/model/run ${long:+--long} --part "$part"
+	done
+	wait_for_lanes
 }
 
 # What the unit stage skips where the machine has no free hugepages: as root it can have some.
@@ -87,7 +109,10 @@ stage_asan() {
 	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 	export LSAN_OPTIONS=suppressions=$PWD/devtools/lsan.supp:print_suppressions=0
-	! need_asan || unit_tests build-asan no_aslr
+	need_asan || return
+	unit_tests build-asan no_aslr
+	wait_for_lanes
+	report_missing build-asan
 }
 
 # A report fails the run here and not by exit status: forked peers would inherit it.
@@ -102,7 +127,8 @@ without_races() {
 stage_tsan() {
 	export TSAN_OPTIONS=suppressions=$PWD/devtools/tsan.supp:halt_on_error=0:exitcode=0:die_after_fork=0:report_thread_leaks=0
 	need_tsan || return
-	limit=1200 tap "wherry-test (build-tsan)" without_races build-tsan/app/test/wherry-test
+	unit_test_in_parts build-tsan without_races
+	wait_for_lanes
 }
 
 # Twenty times slower than the real thing: the folders that finish in time.
@@ -132,8 +158,9 @@ stage_fuzz() {
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do
-		limit=$((seconds + 60)) check "${target##*/}: $seconds s" fuzz_one "$target" "$seconds"
+		limit=$((seconds + 60)) lane "${target##*/}" check "${target##*/}: $seconds s" fuzz_one "$target" "$seconds"
 	done < <(fuzz_targets)
+	wait_for_lanes
 }
 
 coverage_is_kept() { # coverage_is_kept LINE BRANCH
@@ -147,5 +174,7 @@ stage_coverage() {
 	need_coverage || return
 	find build-cov -name '*.gcda' -delete
 	unit_tests build-cov
+	wait_for_lanes
+	report_missing build-cov
 	check "coverage of lib/: 93 % of lines, 80 % of branches" coverage_is_kept 93 80
 }
