@@ -2,9 +2,10 @@
 # shellcheck shell=bash
 # Stage guests: the same tests in machines with real IOMMUs, kernels and drivers (devtools/vm).
 #
-# What a machine needs is built when it is not in the cache: that takes a quarter of an hour
-# once, and shows in the log. A package or a mirror that is missing is a skip with its
-# reason, anything else that goes wrong is a failure.
+# What the machines need is built first, when it is not in the cache: that takes a quarter of an
+# hour once, and shows in the log. A package or a mirror that is missing is a skip with its
+# reason, anything else that goes wrong is a failure. Then each test is a lane: a guest waits
+# for its devices half of its time, and another one runs meanwhile.
 
 # Machines, and with --full all of them. x86_64 shares one kernel and one QEMU, arm64 another.
 guest_machines=(mock vtd vtd-ad vtd-naive amd-ad smmu-ad smmu-stale)
@@ -25,51 +26,78 @@ guest_packages() {
 	return 77
 }
 
-# Programs for the machine's architecture, in a folder of this tree.
-guest_programs() { # guest_programs MACHINE: sets programs
-	programs=build
+# The build folder with the programs of a machine.
+programs_of() { # programs_of MACHINE
 	case $1 in
-	smmu-*)
-		programs=build-arm64
+	smmu-*) echo build-arm64 ;;
+	*) echo build ;;
+	esac
+}
+
+# A machine, and programs for its architecture.
+guest_is_built() { # guest_is_built MACHINE
+	local programs
+	programs=$(programs_of "$1")
+	limit=3600 check "$1 is built" devtools/vm/build "$1" || return
+	case $programs in
+	build) need_gcc ;;
+	*)
 		[ -z "${built[$programs]:-}" ] || return 0
 		limit=900 check "$programs is built" devtools/vm/cross "$programs" && built["$programs"]=ok
 		;;
-	*) need_gcc ;;
 	esac
+}
+
+# As many as there are cores, and memory: one takes 3 GB, when it uses all it has.
+guests_at_a_time() {
+	awk -v cores="$(nproc)" '$1 == "MemAvailable:" { n = int($2 / 4000000) }
+		END { print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo
 }
 
 in_guest() { # in_guest MACHINE OPTION... -- COMMAND...
 	devtools/vm/run "$1" --timeout "${limit:-300}" "${@:2}"
 }
 
-# The contract on all devices that devtools/vm has and Wherry can make DMA with; on arm64 a
-# second NIC would tell nothing of the IOMMU that the first has not, and takes minutes.
+guest_tap() { # guest_tap NAME MACHINE OPTION... -- COMMAND...
+	limit=900 lane "$1" tap "$1" in_guest "${@:2}"
+}
+
+# The contract on all devices that devtools/vm has and Wherry can make DMA with. What a domain has
+# to do ('*@nic') is the IOMMU's business, and one NIC asks for it; what is written, logged and
+# stopped is the NIC's as well. With --full both are asked everything. On arm64 a second NIC would
+# tell nothing of the IOMMU that the first has not, and takes minutes.
 guest_conformance() { # guest_conformance MACHINE
-	local nic nics=(e1000e igb)
+	local nic nics=(e1000e igb) tests
 	[ "${1%%-*}" != smmu ] || [ -n "$full" ] || nics=(e1000e)
 	for nic in "${nics[@]}"; do
-		limit=900 tap "wherry-test ($1, $nic)" in_guest "$1" --nic "$nic-pair" -- \
-			"$programs/app/test/wherry-test" -f '*@nic' tracking_ exact_ vfio_ iommufd_ type1_
+		tests=(tracking_ exact_ vfio_ iommufd_ type1_)
+		[ "$nic" != e1000e ] && [ -z "$full" ] || tests+=('*@nic')
+		guest_tap "wherry-test ($1, $nic)" "$1" --nic "$nic-pair" -- \
+			"$(programs_of "$1")/app/test/wherry-test" -f "${tests[@]}"
 	done
 }
 
 guest_mock() {
-	limit=600 tap "wherry-test (mock)" in_guest mock -- "$programs/app/test/wherry-test" -f '*@mock'
+	guest_tap "wherry-test (mock)" mock -- build/app/test/wherry-test -f '*@mock'
 }
 
 guest_nodes() {
-	tap "two NUMA nodes (vtd)" in_guest vtd --numa -- "$programs/app/test/wherry-test" mem_
+	guest_tap "two NUMA nodes (vtd)" vtd --numa -- build/app/test/wherry-test mem_
 }
 
 # The negative control: a suite proves nothing until it fails where it should.
 has_to_fail() { # has_to_fail MACHINE TEST...
 	local name missed=0 tap=$logs/$1.tap
-	in_guest "$1" --nic e1000e -- "$programs/app/test/wherry-test" -f tracking_ >"$tap"
+	in_guest "$1" --nic e1000e -- "$(programs_of "$1")/app/test/wherry-test" -f tracking_ >"$tap"
 	for name in "${@:2}"; do
 		grep -q "^not ok .* $name/iommufd\$" "$tap" || { echo "$name passed" && missed=1; }
 	done
 	cat "$tap"
 	return "$missed"
+}
+
+guest_that_has_to_fail() { # guest_that_has_to_fail NAME MACHINE TEST...
+	limit=900 lane "$1" check "$1" has_to_fail "${@:2}"
 }
 
 # Scripts of their own, which print TAP: each names its machines and options.
@@ -79,12 +107,23 @@ guest_scripts() { # guest_scripts MACHINE
 		grep -qsE "^# Machines:.* $1( |\$)" "$script" || continue
 		options=$(sed -n 's/^# Options: //p' "$script")
 		# shellcheck disable=SC2086 # options are words
-		limit=600 tap "${script##*/} ($1)" in_guest "$1" $options -- "$script" "$programs"
+		guest_tap "${script##*/} ($1)" "$1" $options -- "$script" "$(programs_of "$1")"
 	done
 }
 
+guest_tests() { # guest_tests MACHINE
+	case $1 in
+	vtd-naive) guest_that_has_to_fail "a VT-d that forgets D is noticed" "$1" "${naive_has_to_fail[@]}" ;;
+	smmu-stale) guest_that_has_to_fail "a kernel that forgets to invalidate is noticed" "$1" "${stale_has_to_fail[@]}" ;;
+	mock) guest_mock ;;
+	*) guest_conformance "$1" ;;
+	esac
+	[ "$1" != vtd ] || guest_nodes
+	guest_scripts "$1"
+}
+
 stage_guests() {
-	local machine programs
+	local machine there=()
 	if [ "$(id -u)" -ne 0 ]; then
 		skip "guests" "not root, and a machine reads the host's root file system: sudo devtools/test guests"
 		return
@@ -92,18 +131,11 @@ stage_guests() {
 	[ -z "$packages" ] || limit=900 check "packages of the machines" guest_packages || return
 	[ -z "$full" ] || guest_machines+=("${guest_machines_full[@]}")
 	for machine in "${guest_machines[@]}"; do
-		limit=3600 check "$machine is built" devtools/vm/build "$machine" || continue
-		guest_programs "$machine" || continue
-		case $machine in
-		vtd-naive) limit=900 check "a VT-d that forgets D is noticed" has_to_fail vtd-naive "${naive_has_to_fail[@]}" ;;
-		smmu-stale) limit=900 check "a kernel that forgets to invalidate is noticed" \
-			has_to_fail smmu-stale "${stale_has_to_fail[@]}" ;;
-		mock) guest_mock ;;
-		vtd) guest_conformance vtd
-			guest_nodes ;;
-		*) guest_conformance "$machine" ;;
-		esac
-		guest_scripts "$machine"
+		! guest_is_built "$machine" || there+=("$machine")
 	done
+	lane_width=$(guests_at_a_time)
+	for machine in ${there[@]+"${there[@]}"}; do guest_tests "$machine"; done
+	wait_for_lanes
+	lane_width=$(nproc)
 	[ -n "$full" ] || skip "machines ${guest_machines_full[*]}" "devtools/test --full guests runs them"
 }
