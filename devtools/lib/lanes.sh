@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # devtools/test sets it
 # Several tests side by side, for what waits more than it works: emulated machines, and programs
 # whose tests are about time-outs.
 #

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # devtools/test sets it
 # Running one test and counting it.
 #
 # A *check* is one command: it passes or fails. A *tap* is a program that prints

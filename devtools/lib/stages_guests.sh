@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # shared with the other files of devtools/test
 # Stage guests: the same tests in machines with real IOMMUs, kernels and drivers (devtools/vm).
 #
 # What the machines need is built first, when it is not in the cache: that takes a quarter of an

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # shared with the other files of devtools/test
 # Stages that run what was built: unit, scripts, sanitizers, valgrind, fuzz, coverage; and the model.
 
 # The programs with unit tests in a build folder; the ones DPDK is needed for may be missing.
@@ -154,7 +154,7 @@ fuzz_one() { # fuzz_one TARGET SECONDS
 
 stage_fuzz() {
 	local target seconds=5
-	[ -z "$long" ] || seconds=1800
+	[ -z "$long" ] || seconds=300
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do
