@@ -154,7 +154,7 @@ fuzz_one() { # fuzz_one TARGET SECONDS
 
 stage_fuzz() {
 	local target seconds=5
-	[ -z "$long" ] || seconds=300
+	[ -z "$long" ] || seconds=1800
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do

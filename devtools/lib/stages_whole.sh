@@ -52,6 +52,8 @@ stage_demo() {
 	fi
 	limit=300 check "demo" devtools/demo --json "$logs/demo.json"
 	limit=300 check "demo over TLS, with etcd" devtools/demo --tls --arbiter etcd --json "$logs/demo-tls.json"
+	[ -z "$long" ] || limit=7200 check "200 migrations back and forth, over TLS" \
+		devtools/demo --soak --migrations 200 --tls --json "$logs/soak.json"
 }
 
 # One bug per folder; with --long all that are known, which takes the better part of an hour.
