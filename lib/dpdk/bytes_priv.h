@@ -50,7 +50,7 @@ bytes_get16(struct bytes *b)
 {
 	const uint8_t *at = bytes_step(b, 2);
 
-	return at != NULL ? (uint16_t)(at[0] | at[1] << 8) : 0;
+	return at != NULL ? (uint16_t)((at[0] | (uint32_t)at[1] << 8) & 0xffff) : 0;
 }
 
 static inline void
