@@ -49,10 +49,8 @@ stage_unit() {
 	local folder folders=()
 	! need_gcc || folders+=(build)
 	! need_clang || folders+=(build-clang)
-	lane_width=$((2 * $(nproc)))
 	for folder in ${folders[@]+"${folders[@]}"}; do unit_tests "$folder"; done
 	wait_for_lanes
-	lane_width=$(nproc)
 	for folder in ${folders[@]+"${folders[@]}"}; do report_missing "$folder"; done
 }
 

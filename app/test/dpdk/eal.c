@@ -6,6 +6,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "eal_folder.h"
 #include "test.h"
 
 #ifdef NET_PLUGIN
@@ -18,9 +19,11 @@ void
 eal_need(void)
 {
 	static int rc = -1;
-	static char *argv[] = { "wherry-test-dpdk", "--no-huge", "--no-shconf", "--no-pci", "-m",
-		"128", "-l", "0", "--log-level=critical", NET_PLUGIN_ARGS NULL };
+	static char *argv[] = { "wherry-test-dpdk", NULL, "--no-huge", "--no-shconf", "--no-pci",
+		"-m", "128", "-l", "0", "--log-level=critical", NET_PLUGIN_ARGS NULL };
 
+	if (rc < 0 && argv[1] == NULL)
+		argv[1] = eal_folder_option("wherry-test-dpdk");
 	if (rc < 0)
 		rc = rte_eal_init((int)(sizeof(argv) / sizeof(*argv)) - 1, argv);
 	CHECK(rc >= 0);

@@ -11,25 +11,18 @@
 #include <rte_ip.h>
 #include <rte_udp.h>
 
+#include "eal_folder.h"
 #include "net.h"
 
 #define PATIENCE_MS 2000u
 #define SILENCE_MS 20u
-
-/* EAL makes a folder for each process and leaves it there. */
-static void
-remove_runtime_dir(void)
-{
-	if (rmdir(rte_eal_get_runtime_dir()) != 0)
-		perror(rte_eal_get_runtime_dir());
-}
 
 void
 net_need(void)
 {
 	static bool tried;
 	static int rc = -1;
-	static char memory[256], prefix[64];
+	static char memory[256];
 	char *argv[32] = { (char *)(uintptr_t) "wherry-test-net" };
 	const char *chosen = getenv("WHERRY_TEST_EAL");
 	char *rest = NULL;
@@ -37,22 +30,20 @@ net_need(void)
 
 	if (rc >= 0)
 		return;
+	if (tried)
+		FAIL("EAL does not start with \"%s\"", chosen != NULL ? chosen : "--no-huge");
 	snprintf(memory, sizeof(memory), "%s", chosen != NULL ? chosen : "--no-huge -m 256");
-	snprintf(prefix, sizeof(prefix), "--file-prefix=wherry-test-net-%d", (int)getpid());
 	for (char *word = strtok_r(memory, " ", &rest); word != NULL && n < 20;
 		word = strtok_r(NULL, " ", &rest))
 		argv[n++] = word;
-	argv[n++] = prefix;
+	argv[n++] = eal_folder_option("wherry-test-net");
 	for (const char *const *word = (const char *const[]){ "--no-shconf", "--no-pci",
 		     "--no-telemetry", "--iova-mode=va", "-l", "0", "--log-level=error", "-d",
 		     NET_PLUGIN, NULL };
 		*word != NULL; word++)
 		argv[n++] = (char *)(uintptr_t)*word;
-	if (!tried) /* EAL tries once */
-		rc = rte_eal_init(n, argv);
-	if (!tried && rc >= 0)
-		atexit(remove_runtime_dir);
-	tried = true;
+	rc = rte_eal_init(n, argv);
+	tried = true; /* EAL tries once */
 	if (rc < 0)
 		FAIL("EAL does not start with \"%s\"", chosen != NULL ? chosen : "--no-huge");
 }
