@@ -183,6 +183,12 @@ proxy_struck(const struct proxy *p)
 	return __atomic_load_n(&p->struck, __ATOMIC_ACQUIRE);
 }
 
+bool
+proxy_is_healed(enum proxy_kind kind, unsigned int type)
+{
+	return kind == PROXY_CORRUPT && type == WHERRY_REC_PAGES;
+}
+
 void
 proxy_destroy(struct proxy *p)
 {

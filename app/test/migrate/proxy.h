@@ -37,6 +37,8 @@ struct proxy;
 struct proxy *proxy_create(const char *path, const char *dest_path, const struct proxy_plan *plan);
 /* Has it done it? */
 bool proxy_struck(const struct proxy *proxy);
+/* In pre-copy a page is sent live, and what came otherwise is sent again: lib/migrate/torn_priv.h. */
+bool proxy_is_healed(enum proxy_kind kind, unsigned int type);
 void proxy_destroy(struct proxy *proxy);
 /* All of it, or as much as that side takes. */
 void proxy_write_all(int fd, const uint8_t *bytes, size_t len);

@@ -53,18 +53,11 @@ strike(enum proxy_kind kind, bool back, unsigned int type, struct pair **ret_pai
 	struct wherry_migrate_params params = quick;
 
 	if (kind == PROXY_SWALLOW || kind == PROXY_SILENT)
-		params.timeout_ms = 300;
+		params.timeout_ms = 800;
 	*ret_pair = pair_create(&opts);
 	pair_migrate(*ret_pair, &params, st);
 	if (!proxy_struck((*ret_pair)->proxy))
 		FAIL("no %s record came by: %s", wherry_record_name(type), st->reason);
-}
-
-/* In pre-copy a page is sent live, and what came otherwise is sent again. */
-static bool
-is_healed(enum proxy_kind kind, unsigned int type)
-{
-	return kind == PROXY_CORRUPT && type == WHERRY_REC_PAGES;
 }
 
 static void
@@ -74,7 +67,7 @@ strike_each(enum proxy_kind kind, bool back, const unsigned int *types, size_t n
 		struct wherry_status st;
 		struct pair *pair;
 
-		if (is_healed(kind, types[i]))
+		if (proxy_is_healed(kind, types[i]))
 			continue;
 		strike(kind, back, types[i], &pair, &st);
 		pair_check_stayed(pair, &st);

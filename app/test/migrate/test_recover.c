@@ -234,7 +234,7 @@ TEST(migrate_destination_that_dies_while_held_leaves_the_source_paused)
 {
 	struct proxy_plan plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 5 };
 	struct pair_opts opts = { .len = LEN, .writer = true, .writer_us = 200, .plan = plan };
-	struct wherry_migrate_params params = { .pause_limit_ms = 15000, .timeout_ms = 300 };
+	struct wherry_migrate_params params = { .pause_limit_ms = 15000, .timeout_ms = 1000 };
 	struct pair *pair = pair_create(&opts);
 	struct wherry_status st;
 

@@ -14,7 +14,7 @@
 #include "eal_folder.h"
 #include "net.h"
 
-#define PATIENCE_MS 2000u
+#define PATIENCE_MS 10000u
 #define SILENCE_MS 20u
 
 void
