@@ -272,7 +272,7 @@ TEST(migrate_control_tells_of_a_pause_and_recovers)
 	expect_error(d, "{\"cmd\":\"recover\"}\n", "EALREADY");
 	expect_error(d, "{\"cmd\":\"recover\",\"uri\":7}\n", "EINVAL");
 	expect_error(d, "{\"cmd\":\"recover\",\"url\":\"unix:/x\"}\n", "EINVAL");
-	ask_migrate(c, pair, ",\"pause_limit_ms\":20000,\"timeout_ms\":300,\"channels\":1");
+	ask_migrate(c, pair, ",\"pause_limit_ms\":20000,\"timeout_ms\":1000,\"channels\":1");
 	expect_paused(c, 1);
 	expect_error(d, "{\"cmd\":\"recover\",\"uri\":\"fly:x\"}\n", "EINVAL");
 	ask_recover(d, "unix:/nonexistent/x");
