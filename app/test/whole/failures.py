@@ -146,11 +146,12 @@ class Corruptor:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def migrate_corrupted(owner, heir, at):
+def migrate_corrupted(owner, heir, at, *words):
     """Through a corruptor; B, who reads it, names the record, and A serves on."""
     jobs = [load.download(content, name, 4) for name in content.names]
     load.wait_moving(jobs, MIB)
-    said, _ = (command := migrate(owner, Corruptor(heir.incoming, at).uri, "--channels=1")).communicate(timeout=60)
+    command = migrate(owner, Corruptor(heir.incoming, at).uri, "--channels=1", *words)
+    said, _ = command.communicate(timeout=60)
     expect(command.returncode != 0, f"migrate claims success: {said}")
     expect(said.strip(), "A does not say why")
     expect("record" in heir.tail(), f"B does not name the record:\n{heir.tail()}")
@@ -166,9 +167,23 @@ def corrupted_greeting_is_refused():
 
 
 def corrupted_page_is_refused():
+    """With a limit of bandwidth a page is copied before it is hashed: what arrives is that, or somebody's."""
     with pair() as (owner, heir):
-        migrate_corrupted(owner, heir, 3 * MIB + 77)
+        migrate_corrupted(owner, heir, 3 * MIB + 77, f"--max-bandwidth={60 * MIB}")
         expect(heir.wait(20) not in (0, None), "B should have given up")
+
+
+def corrupted_live_page_is_sent_again():
+    """A page sent from where it lies may have been written meanwhile: what arrives otherwise is asked for again."""
+    with pair() as (owner, heir):
+        jobs = [load.download(content, name, 4) for name in content.names]
+        load.wait_moving(jobs, MIB)
+        command = migrate(owner, Corruptor(heir.incoming, 3 * MIB + 77).uri, "--channels=1", "--verify")
+        said, _ = command.communicate(timeout=60)
+        expect(command.returncode == 0, said)
+        clients_finish(jobs)
+        clients_finish([load.download(content, "c0", 1)])
+        expect(heir.status()["state"] == "serving", f"B is {heir.status()['state']}")
 
 
 class Cutter(Corruptor):
@@ -292,6 +307,7 @@ def idle_server_does_not_burn_a_core():
 main([
     destination_killed_at_setup, destination_killed_in_first_round, destination_killed_in_a_later_round,
     source_killed_before_commit, corrupted_greeting_is_refused, corrupted_page_is_refused,
+    corrupted_live_page_is_sent_again,
     nobody_listening_is_said, wrong_uri_is_said, another_version_is_refused,
     lost_connection_is_recovered_under_load, cancel_in_precopy_leaves_the_source_serving, arena_of_another_size_is_refused_by_name,
     idle_server_does_not_burn_a_core,
