@@ -155,7 +155,7 @@ succeed(void *arg)
 static int
 open_all(struct upgrade *u)
 {
-	int pid;
+	int pid = 0;
 
 	u->control = succeed_connect(u->server->opts.succeed, &pid);
 	if (u->control < 0)

@@ -219,7 +219,7 @@ wherry_app_set_vlan(struct wherry_app *app, uint16_t port, uint16_t vlan, bool o
 	return p != NULL ? port_set_vlan(p, vlan, on) : -ENODEV;
 }
 
-int
+int /* rte_flow_create(), and a number: NOLINTNEXTLINE(readability-function-size) */
 wherry_app_create_flow(struct wherry_app *app, uint16_t port, const struct rte_flow_attr *attr,
 	const struct rte_flow_item *pattern, const struct rte_flow_action *actions,
 	unsigned int *ret_id, struct rte_flow_error *error)

@@ -99,8 +99,8 @@ serve(struct wherry_app *app, struct wherry_arena *arena)
 	if (rc != 0)
 		return fail("start", rc);
 	printf("running\n");
-	if (arena == NULL) /* a destination has shown what there is to be shown */
-		return 0;
+	if (state == NULL) /* a destination has shown what there is to be shown */
+		return arena == NULL ? 0 : fail("alloc", -ENOMEM);
 	while (wherry_app_poll(app))
 		poll_port();
 	printf("left: %016" PRIx64 " after %" PRIu64 " writes\n", digest(), state->writes);
