@@ -41,9 +41,9 @@ make(const struct port *p, struct port_flow *f, struct rte_flow_error *error)
 	struct flow_rule rule;
 	int rc = flow_decode(f->bytes, f->len, &rule);
 
+	*error = (struct rte_flow_error){ .message = NULL };
 	if (rc != 0)
 		return rc;
-	*error = (struct rte_flow_error){ .message = NULL };
 	if (p->at == PORT_STOPPED)
 		return rte_flow_validate(p->id, &rule.attr, rule.pattern, rule.actions, error);
 	f->live = rte_flow_create(p->id, &rule.attr, rule.pattern, rule.actions, error);

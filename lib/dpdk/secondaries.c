@@ -14,7 +14,7 @@
 #define NS_PER_MS UINT64_C(1000000)
 
 struct secondary {
-	LIST_ENTRY(secondary) next;
+	STAILQ_ENTRY(secondary) next;
 	struct wherry_writer_fds fds;
 	int sock;
 	bool asked; /* to park, and not to resume since */
@@ -27,7 +27,7 @@ void
 secondaries_init(struct secondaries *s)
 {
 	wherry_mutex_init(&s->lock);
-	LIST_INIT(&s->list);
+	STAILQ_INIT(&s->list);
 	s->closed = false;
 }
 
@@ -50,9 +50,9 @@ forget_watches(struct secondary *one)
 }
 
 static void
-drop(struct secondary *one)
+drop(struct secondaries *s, struct secondary *one)
 {
-	LIST_REMOVE(one, next);
+	STAILQ_REMOVE(&s->list, one, secondary, next);
 	forget_watches(one);
 	wherry_writer_close(&one->fds);
 	close(one->sock);
@@ -63,12 +63,12 @@ drop(struct secondary *one)
 static void
 prune_locked(struct secondaries *s) WHERRY_REQUIRES(&s->lock)
 {
-	struct secondary *one = LIST_FIRST(&s->list), *following;
+	struct secondary *one = STAILQ_FIRST(&s->list), *following;
 
 	for (; one != NULL; one = following) {
-		following = LIST_NEXT(one, next);
+		following = STAILQ_NEXT(one, next);
 		if (is_gone(one))
-			drop(one);
+			drop(s, one);
 	}
 }
 
@@ -87,9 +87,9 @@ secondaries_quit(struct secondaries *s)
 	struct secondary *one;
 
 	wherry_mutex_lock(&s->lock);
-	while ((one = LIST_FIRST(&s->list)) != NULL) {
+	while ((one = STAILQ_FIRST(&s->list)) != NULL) {
 		order(one, ORDER_QUIT, 0);
-		drop(one);
+		drop(s, one);
 	}
 	wherry_mutex_unlock(&s->lock);
 }
@@ -116,7 +116,7 @@ add_locked(struct secondaries *s, struct secondary *one, struct wherry_watch *co
 	if (rc != 0)
 		forget_watches(one);
 	else
-		LIST_INSERT_HEAD(&s->list, one, next);
+		STAILQ_INSERT_HEAD(&s->list, one, next);
 	return rc;
 }
 
@@ -147,7 +147,7 @@ secondaries_known(void *ctx, int pid, struct wherry_span at)
 	bool known = false;
 
 	wherry_mutex_lock(&s->lock);
-	LIST_FOREACH(one, &s->list, next)
+	STAILQ_FOREACH(one, &s->list, next)
 		known = known || wherry_writer_covers(&one->fds, pid, at);
 	wherry_mutex_unlock(&s->lock);
 	return known;
@@ -160,7 +160,7 @@ secondaries_count(struct secondaries *s)
 	unsigned int n = 0;
 
 	wherry_mutex_lock(&s->lock);
-	LIST_FOREACH(one, &s->list, next)
+	STAILQ_FOREACH(one, &s->list, next)
 		n += !is_gone(one);
 	wherry_mutex_unlock(&s->lock);
 	return n;
@@ -175,7 +175,8 @@ secondaries_ask(struct secondaries *s)
 	s->closed = true;
 	s->asked++;
 	prune_locked(s);
-	LIST_FOREACH(one, &s->list, next) {
+	STAILQ_FOREACH(one, &s->list, next) {
+		/* what is gone is in no list: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		order(one, ORDER_PARK, s->asked);
 		one->asked = true;
 	}
@@ -229,7 +230,7 @@ secondaries_wait(struct secondaries *s, unsigned int timeout_ms, uint64_t *io_la
 	int rc = 0;
 
 	wherry_mutex_lock(&s->lock);
-	LIST_FOREACH(one, &s->list, next)
+	STAILQ_FOREACH(one, &s->list, next)
 		if (rc == 0)
 			rc = wait_for(one, s->asked, until, io_last_ns);
 	wherry_mutex_unlock(&s->lock);
@@ -243,7 +244,7 @@ secondaries_resume(struct secondaries *s)
 
 	wherry_mutex_lock(&s->lock);
 	s->closed = false;
-	LIST_FOREACH(one, &s->list, next) {
+	STAILQ_FOREACH(one, &s->list, next) {
 		if (one->asked)
 			order(one, ORDER_RESUME, 0);
 		one->asked = false;

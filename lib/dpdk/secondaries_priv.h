@@ -23,9 +23,9 @@ struct secondary;
 
 struct secondaries {
 	struct wherry_mutex lock;
-	LIST_HEAD(, secondary) list; /* under lock */
-	bool closed;                 /* under lock: nobody joins while they are parked */
-	uint32_t asked;              /* under lock: number of the last order to park */
+	STAILQ_HEAD(, secondary) list; /* under lock */
+	bool closed;                   /* under lock: nobody joins while they are parked */
+	uint32_t asked;                /* under lock: number of the last order to park */
 };
 
 void secondaries_init(struct secondaries *s);

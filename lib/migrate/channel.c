@@ -353,7 +353,7 @@ keep_rest(struct mig_channel *ch, const struct outgoing *out)
 	for (size_t i = 0; i < out->n; i++)
 		len += out->iov[i].iov_len;
 	free(ch->rest);
-	ch->rest = malloc(len);
+	ch->rest = len > 0 ? malloc(len) : NULL;
 	ch->rest_len = len;
 	for (size_t i = 0, at = 0; ch->rest != NULL && i < out->n; i++) {
 		memcpy(ch->rest + at, out->iov[i].iov_base, out->iov[i].iov_len);
