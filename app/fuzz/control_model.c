@@ -348,9 +348,10 @@ static void
 work(struct fuzz_input *in, struct rig *r)
 {
 	static unsigned int n;
-	struct wherry_round round = { .n = ++n, .pages = fuzz_take(in, 8), .bandwidth = 1 };
+	struct wherry_round round = { .pages = fuzz_take(in, 8), .bandwidth = 1 };
 	struct mig_reason why;
 
+	round.n = ++n;
 	if (r->agent->job == MIG_JOB_RESOLVE)
 		mig_resolve_run(r->agent);
 	if (r->agent->job != MIG_JOB_SOURCE)

@@ -40,8 +40,7 @@ make_region(struct fuzz_input *in)
 static void
 make_regions(struct fuzz_input *in, struct talk *t)
 {
-	t->ours = (struct mig_regions){ .list = t->list[0] };
-	t->theirs = (struct mig_regions){ .list = t->list[1] };
+	*t = (struct talk){ .ours.list = t->list[0], .theirs.list = t->list[1] };
 	for (uint64_t n = fuzz_below(in, REGIONS + 1); n > 0; n--)
 		t->ours.list[t->ours.n++] = make_region(in);
 	/* the same, from another one on */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "etcd.h"
+#include "free_port.h"
 #include "test.h"
 #include "wherry_arbiter.h"
 
@@ -21,20 +22,6 @@ struct etcd_server {
 	pid_t pid;
 	char folder[64], client[64], peer[64], cluster[80], spec[96];
 };
-
-static unsigned int
-free_port(void)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	CHECK_EQ(bind(fd, (struct sockaddr *)&in, len), 0);
-	CHECK_EQ(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	close(fd);
-	return ntohs(in.sin_port);
-}
 
 static void
 run_program(const struct etcd_server *s)

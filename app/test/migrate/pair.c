@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "fault_priv.h"
+#include "free_port.h"
 #include "pair_priv.h"
 #include "test.h"
 
@@ -283,21 +284,6 @@ source_create(struct pair *pair)
 	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), 0);
 	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), -EEXIST);
 	CHECK_EQ(wherry_agent_start(pair->agent), 0);
-}
-
-/* A port that was free a moment ago. */
-static unsigned int
-free_port(void)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(in);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	CHECK_EQ(bind(fd, (struct sockaddr *)&in, len), 0);
-	CHECK_EQ(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	close(fd);
-	return ntohs(in.sin_port);
 }
 
 static void
