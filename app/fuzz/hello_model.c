@@ -40,7 +40,8 @@ make_region(struct fuzz_input *in)
 static void
 make_regions(struct fuzz_input *in, struct talk *t)
 {
-	*t = (struct talk){ .ours.list = t->list[0], .theirs.list = t->list[1] };
+	t->ours.list = t->list[0];
+	t->theirs.list = t->list[1];
 	for (uint64_t n = fuzz_below(in, REGIONS + 1); n > 0; n--)
 		t->ours.list[t->ours.n++] = make_region(in);
 	/* the same, from another one on */
@@ -212,7 +213,7 @@ hello_model_run(const uint8_t *data, size_t len)
 		struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = CAP };
 		struct wherry_decoder *dec = NULL;
 		struct wherry_record got;
-		struct talk talk;
+		struct talk talk = { 0 };
 		bool damaged;
 
 		make_regions(&in, &talk);
