@@ -420,10 +420,17 @@ static int
 finish_rest(struct mig_channel *ch)
 {
 	struct iovec iov = { .iov_base = ch->rest, .iov_len = ch->rest_len };
+	struct outgoing out = { .iov = &iov, .n = 1 };
+	int rc;
 
 	if (ch->rest_len == 0)
 		return 0; /* what is owed goes out before anything else */
-	return ch->rest == NULL ? -ENOMEM : send_all(ch, &(struct outgoing){ .iov = &iov, .n = 1 });
+	if (ch->rest == NULL)
+		return -ENOMEM;
+	rc = send_all(ch, &out);
+	ch->rest_len = out.n > 0 ? iov.iov_len : 0;
+	memmove(ch->rest, iov.iov_base, ch->rest_len);
+	return rc;
 }
 
 void
