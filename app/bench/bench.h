@@ -54,9 +54,10 @@ void bench_record(struct bench_result *result, const char *metric, const char *u
 void bench_record_ratio(struct bench_result *result, const char *metric, const char *unit,
 	double value, const char *baseline);
 
-/* What --size and --channels say, for the benches that move memory. */
+/* What --size, --channels and --arbiter say, for the benches that move memory. */
 extern uint64_t bench_size;         /* bytes */
 extern unsigned int bench_channels; /* at least 1 */
+extern const char *bench_arbiter;   /* NULL: none */
 
 /* CLOCK_MONOTONIC. */
 uint64_t bench_now_ns(void);

@@ -18,6 +18,7 @@ bool bench_long;
 
 uint64_t bench_size = 256 * MIB;
 unsigned int bench_channels = 2;
+const char *bench_arbiter;
 
 static struct bench *benches;
 static char cannot[256]; /* what bench_cannot() was told last */
@@ -56,6 +57,7 @@ static const struct argp_option arguments[] = {
 	{ "list", 'l', NULL, 0, "name the benches", 0 },
 	{ "size", 's', "MIB", 0, "migrate: so much memory, 16 to 16384 (256)", 0 },
 	{ "channels", 'c', "N", 0, "migrate: so many connections, 1 to 16 (2)", 0 },
+	{ "arbiter", 'a', "SPEC", 0, "migrate: ask this one, too (etcd:URL)", 0 },
 	{ "long", 'L', NULL, 0, "race: 10^9 writes", 0 },
 	{ 0 },
 };
@@ -95,6 +97,9 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'c':
 		bench_channels = number(state, "channels", arg, 1, 16);
+		return 0;
+	case 'a':
+		bench_arbiter = arg;
 		return 0;
 	case 'j':
 		opts->json = true;

@@ -2,157 +2,22 @@
 /*
  * A migration over TCP on the loopback device, from this process to a child: state of
  * random bytes that nobody writes, as fast as it goes, and what it costs the CPUs of both
- * sides; the same over TLS; the same with zstd, on bytes that do not shrink and on some
- * that do; and the blackout, with nobody writing and with a thread that writes 100 MB/s.
- * Beside it, in the same run: the same bytes with no format at all (raw.c), and iperf3
- * with as many streams.
+ * sides; the same into memory that has not been populated, over TLS, with zstd on bytes that
+ * do not shrink and on some that do; how many bytes are sent for those that matter; and
+ * blackouts (blackout.c). Beside it, in the same run: the same bytes with no format at all
+ * (raw.c), and iperf3 with as many streams. devtools/bench-migrate sets QEMU's beside it.
  */
 #include <errno.h>
 #include <jansson.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "side.h"
+#include <wherry_bitmap.h>
 
-#define PATIENCE_MS 120000
-#define DIRTY_BYTES_PER_S 100000000.0
-#define LOOSE_LIMIT_MS 1000
-#define DIRTY_LIMIT_MS 10 /* the forecast reckons 5 ms for what it cannot measure */
+#include "move.h"
 
-/* The state, at an address that parent and child agree on because fork keeps it. */
-struct state {
-	char *memory;
-	char uri[64];
-	struct side *side; /* of the child */
-};
-
-static int
-stamp(void *ctx, uint64_t *ret_burst_ns)
-{
-	(void)ctx;
-	*ret_burst_ns = bench_now_ns();
-	return 0;
-}
-
-static const struct wherry_agent_ops idle = { .quiesce = stamp, .takeover = stamp };
-
-/* ---- a thread that writes ---- */
-
-struct writer {
-	char *memory;
-	unsigned int stop, standing; /* atomic */
-	pthread_t thread;
-};
-
-/* One word in each of 100 pages, wherever, then a pause that makes it 100 MB/s. */
-static void *
-writer_main(void *arg)
-{
-	struct writer *w = arg;
-	uint64_t x = 88172645463325252u, begin = bench_now_ns(), pages = bench_size / PAGE;
-	double bytes = 0;
-
-	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
-		bytes += 100 * (double)PAGE;
-		for (int i = 0; i < 100; i++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			*(volatile uint64_t *)(void *)(w->memory + x % pages * PAGE) = x;
-		}
-		while ((double)(bench_now_ns() - begin) / 1e9 * DIRTY_BYTES_PER_S < bytes &&
-			!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE))
-			usleep(100);
-	}
-	__atomic_store_n(&w->standing, 1, __ATOMIC_RELEASE);
-	return NULL;
-}
-
-static int
-stop_writer(void *ctx, uint64_t *ret_burst_ns)
-{
-	struct writer *w = ctx;
-
-	*ret_burst_ns = bench_now_ns();
-	__atomic_store_n(&w->stop, 1, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&w->standing, __ATOMIC_ACQUIRE))
-		sched_yield();
-	return 0;
-}
-
-/* ---- a migration ---- */
-
-static int
-child_ready(void *ctx)
-{
-	struct state *state = ctx;
-
-	state->side = calloc(1, sizeof(*state->side));
-	return state->side == NULL ? -ENOMEM
-				   : side_init(state->side, state->memory, &idle, state->uri);
-}
-
-static int
-child_main(void *ctx)
-{
-	struct state *state = ctx;
-	int rc = wherry_agent_wait(state->side->agent);
-
-	side_fini(state->side);
-	return rc;
-}
-
-static bool
-ended(enum wherry_state state)
-{
-	return state == WHERRY_STATE_SERVING || state == WHERRY_STATE_RELEASED ||
-		state == WHERRY_STATE_UNKNOWN;
-}
-
-static int
-migrate_once(struct side *side, const char *uri, const struct wherry_migrate_params *params,
-	struct wherry_status *ret_status)
-{
-	int rc = wherry_agent_migrate(side->agent, uri, params);
-
-	for (unsigned int ms = 0; rc == 0 && ms < PATIENCE_MS; ms += 10) {
-		usleep(10000);
-		wherry_agent_get_status(side->agent, ret_status);
-		if (ended(ret_status->state))
-			return ret_status->state == WHERRY_STATE_RELEASED
-				? 0
-				: bench_cannot(-EIO, "%s", ret_status->reason);
-	}
-	return rc != 0 ? rc : -ETIMEDOUT;
-}
-
-/* To a new child; *ret_cpu: seconds of both sides. */
-static int
-migrate(struct state *state, const struct wherry_agent_ops *ops,
-	const struct wherry_migrate_params *params, struct wherry_status *ret_status,
-	double *ret_cpu)
-{
-	double cpu, theirs = 0;
-	struct receiver r = { .told = -1 };
-	struct side side = { 0 };
-	int rc;
-
-	snprintf(state->uri, sizeof(state->uri), "tcp:127.0.0.1:%d", bench_free_port());
-	rc = receiver_start(&r, state->memory, child_ready, child_main, state);
-	if (rc != 0)
-		return bench_cannot(rc, "no destination on %s", state->uri);
-	rc = side_init(&side, state->memory, ops, NULL);
-	cpu = bench_cpu();
-	if (rc == 0)
-		rc = migrate_once(&side, state->uri, params, ret_status);
-	*ret_cpu = bench_cpu() - cpu;
-	side_fini(&side);
-	rc = receiver_end(&r, rc != 0, &theirs) != 0 && rc == 0 ? -EIO : rc;
-	*ret_cpu += theirs;
-	return rc;
-}
+#define WORTHLESS_RUN 8u /* pages */
 
 static double
 per_gib(double seconds)
@@ -184,68 +49,113 @@ fill(char *memory, bool text)
 	}
 }
 
+struct names {
+	const char *rate, *cost, *sent; /* NULL: not recorded */
+};
+
 static int
-measure_idle(struct state *state, struct bench_result *result, bool compress, const char *rate,
-	const char *cost)
+measure_idle(char *memory, struct bench_result *result, const struct move_opts *opts,
+	const struct names *names, struct moved *ret_moved)
 {
-	struct wherry_migrate_params params = { .channels = bench_channels, .compress = compress };
-	struct wherry_status status = { 0 };
-	double cpu = 0;
-	int rc = migrate(state, &idle, &params, &status, &cpu);
+	int rc = move_to_child(memory, opts, ret_moved);
 
 	if (rc != 0)
 		return rc;
-	bench_record(result, rate, "MB/s", mb_per_s((double)status.total_ns / 1e9));
-	bench_record(result, cost, "CPU s/GiB", per_gib(cpu));
-	if (!compress && side_psk[0] == '\0')
-		bench_record(result, "idle_blackout", "ms", (double)status.blackout_ns / 1e6);
+	if (names->rate != NULL)
+		bench_record(result, names->rate, "MB/s",
+			mb_per_s((double)ret_moved->status.total_ns / 1e9));
+	if (names->cost != NULL)
+		bench_record(result, names->cost, "CPU s/GiB", per_gib(ret_moved->cpu));
+	if (names->sent != NULL)
+		bench_record(result, names->sent, "of state",
+			(double)ret_moved->status.bytes_sent / (double)bench_size);
 	return 0;
 }
 
-static int
-migrate_busy(struct state *state, unsigned int limit_ms, struct wherry_status *ret_status)
+static struct move_opts
+plainly(void)
 {
-	struct wherry_migrate_params params = {
-		.channels = bench_channels, .downtime_limit_ms = limit_ms, .max_rounds = 100
-	};
-	struct writer w = { .memory = state->memory };
-	struct wherry_agent_ops ops = { .quiesce = stop_writer, .takeover = stamp, .ctx = &w };
-	uint64_t unused;
-	double cpu = 0;
-	int rc = -pthread_create(&w.thread, NULL, writer_main, &w);
-
-	if (rc != 0)
-		return rc;
-	rc = migrate(state, &ops, &params, ret_status, &cpu);
-	stop_writer(&w, &unused);
-	pthread_join(w.thread, NULL);
-	return rc;
+	return (struct move_opts){ .params = { .channels = bench_channels } };
 }
 
-/* A machine too busy for the tight limit takes the loose one. */
 static int
-measure_busy(struct state *state, struct bench_result *result)
+measure_plain(char *memory, struct bench_result *result)
 {
-	struct wherry_status status = { 0 };
-	int rc = migrate_busy(state, DIRTY_LIMIT_MS, &status);
+	const struct names names = { "migration", "migration_cpu", "migration_sent" };
+	struct move_opts opts = plainly();
+	struct moved moved = { .cpu = 0 };
+	int rc = measure_idle(memory, result, &opts, &names, &moved);
 
-	if (rc != 0)
-		rc = migrate_busy(state, LOOSE_LIMIT_MS, &status);
 	if (rc == 0)
-		bench_record(result, "busy_blackout", "ms", (double)status.blackout_ns / 1e6);
+		bench_record(result, "idle_blackout", "ms", (double)moved.status.blackout_ns / 1e6);
 	return rc;
 }
 
 static int
-measure_tls(struct state *state, struct bench_result *result)
+measure_cold(char *memory, struct bench_result *result)
 {
+	const struct names names = { "migration_cold", "migration_cold_cpu", NULL };
+	struct move_opts opts = plainly();
+	struct moved moved = { .cpu = 0 };
+
+	opts.cold = true;
+	return measure_idle(memory, result, &opts, &names, &moved);
+}
+
+static int
+measure_tls(char *memory, struct bench_result *result)
+{
+	const struct names names = { "tls", "tls_cpu", NULL };
+	struct move_opts opts = plainly();
+	struct moved moved = { .cpu = 0 };
 	int rc = side_make_psk();
 
 	if (rc == 0)
-		rc = measure_idle(state, result, false, "tls", "tls_cpu");
+		rc = measure_idle(memory, result, &opts, &names, &moved);
 	else
 		bench_cannot(rc, "no file for a key in /tmp");
 	side_drop_psk();
+	return rc;
+}
+
+static int
+measure_zstd(char *memory, struct bench_result *result, const struct names *names)
+{
+	struct move_opts opts = plainly();
+	struct moved moved = { .cpu = 0 };
+
+	opts.params.compress = true;
+	return measure_idle(memory, result, &opts, names, &moved);
+}
+
+/* Of any eight pages four: as of a pool of packet buffers half of which are free. */
+static void
+half_is_worthless(void *ctx, bool final, struct wherry_bitmap *worthless)
+{
+	struct wherry_span span = wherry_bitmap_span(worthless),
+			   run = { .len = WORTHLESS_RUN / 2 * PAGE };
+
+	(void)ctx;
+	(void) final;
+	for (run.iova = span.iova; run.iova - span.iova < span.len;
+		run.iova += WORTHLESS_RUN * PAGE)
+		wherry_bitmap_mark(worthless, run);
+}
+
+/* Bytes sent over bytes that matter. */
+static int
+measure_owned(char *memory, struct bench_result *result)
+{
+	const struct names none = { NULL, NULL, NULL };
+	struct move_opts opts = plainly();
+	struct moved moved = { .cpu = 0 };
+	int rc;
+
+	opts.filter = half_is_worthless;
+	rc = measure_idle(memory, result, &opts, &none, &moved);
+	if (rc == 0)
+		bench_record(result, "half_free_sent", "of owned",
+			(double)moved.status.bytes_sent / ((double)bench_size / 2));
 	return rc;
 }
 
@@ -284,68 +194,94 @@ iperf3(void)
 	return rate;
 }
 
+/* What --arbiter asks for is a row more. */
+static int
+measure_arbiters(struct bench_result *result)
+{
+	char lock[64];
+	int rc;
+
+	snprintf(lock, sizeof(lock), "lock:/tmp/wherry-bench-%d.swap", (int)getpid());
+	rc = measure_arbiter(lock, result);
+	unlink(lock + strlen("lock:"));
+	return rc == 0 && bench_arbiter != NULL ? measure_arbiter(bench_arbiter, result) : rc;
+}
+
 static int
 migrate_setup(void **ret_ctx)
 {
-	struct state *state = calloc(1, sizeof(*state));
-
-	if (state == NULL)
-		return bench_cannot(-ENOMEM, "no memory");
-	state->memory = bench_memory(bench_size, 2 * MIB);
-	if (state->memory == NULL) {
-		free(state);
-		return bench_cannot(-ENOMEM, "no memory");
-	}
-	*ret_ctx = state;
-	return 0;
+	*ret_ctx = bench_memory(bench_size, 2 * MIB);
+	return *ret_ctx != NULL ? 0 : bench_cannot(-ENOMEM, "no memory");
 }
 
 static void
 migrate_teardown(void *ctx)
 {
-	struct state *state = ctx;
-
-	bench_memory_free(state->memory, bench_size);
-	free(state);
+	bench_memory_free(ctx, bench_size);
 }
 
 static int
-measure_raw(const struct state *state, struct bench_result *result)
+measure_raw(char *memory, struct bench_result *result, bool cold)
 {
 	double seconds, cpu;
-	int rc = raw_transfer(state->memory, &seconds, &cpu);
+	int rc = raw_transfer(memory, cold, &seconds, &cpu);
 
 	if (rc != 0)
 		return bench_cannot(rc, "the raw transfer broke");
-	bench_record(result, "raw", "MB/s", mb_per_s(seconds));
-	bench_record(result, "raw_cpu", "CPU s/GiB", per_gib(cpu));
+	bench_record(result, cold ? "raw_cold" : "raw", "MB/s", mb_per_s(seconds));
+	bench_record(result, cold ? "raw_cold_cpu" : "raw_cpu", "CPU s/GiB", per_gib(cpu));
 	return 0;
+}
+
+static int
+measure_iperf3(struct bench_result *result)
+{
+	double rate = iperf3();
+
+	if (rate <= 0)
+		return bench_cannot(-ENOENT, "iperf3 does not run: apt-get install iperf3");
+	bench_record(result, "iperf3", "MB/s", rate);
+	return 0;
+}
+
+/* What a baseline and a migration are made of is measured next to each other. */
+static int
+measure_random(char *memory, struct bench_result *result)
+{
+	const struct names in_vain = { "zstd_in_vain", "zstd_in_vain_cpu", NULL };
+	int rc;
+
+	fill(memory, false);
+	rc = measure_raw(memory, result, false);
+	if (rc == 0)
+		rc = measure_plain(memory, result);
+	if (rc == 0)
+		rc = measure_iperf3(result);
+	if (rc == 0)
+		rc = measure_raw(memory, result, true);
+	if (rc == 0)
+		rc = measure_cold(memory, result);
+	if (rc == 0)
+		rc = measure_tls(memory, result);
+	if (rc == 0)
+		rc = measure_zstd(memory, result, &in_vain);
+	return rc == 0 ? measure_owned(memory, result) : rc;
 }
 
 static int
 migrate_run(void *ctx, struct bench_result *result)
 {
-	struct state *state = ctx;
-	double rate;
-	int rc;
+	const struct names names = { "zstd", "zstd_cpu", "zstd_sent" };
+	int rc = measure_random(ctx, result);
 
-	fill(state->memory, false);
-	rc = measure_raw(state, result);
-	rate = rc == 0 ? iperf3() : 0;
-	if (rc == 0 && rate <= 0)
-		rc = bench_cannot(-ENOENT, "iperf3 does not run: apt-get install iperf3");
 	if (rc == 0)
-		bench_record(result, "iperf3", "MB/s", rate);
+		rc = measure_busy(ctx, result);
 	if (rc == 0)
-		rc = measure_idle(state, result, false, "migration", "migration_cpu");
+		rc = measure_arbiters(result);
 	if (rc == 0)
-		rc = measure_tls(state, result);
-	if (rc == 0)
-		rc = measure_idle(state, result, true, "zstd_in_vain", "zstd_in_vain_cpu");
-	if (rc == 0)
-		rc = measure_busy(state, result);
-	fill(state->memory, true);
-	return rc == 0 ? measure_idle(state, result, true, "zstd", "zstd_cpu") : rc;
+		rc = measure_handover(result);
+	fill(ctx, true);
+	return rc == 0 ? measure_zstd(ctx, result, &names) : rc;
 }
 
 static struct bench migrate_bench = {

@@ -142,11 +142,11 @@ close_all(struct raw *raw)
 }
 
 int
-raw_transfer(char *memory, double *ret_seconds, double *ret_cpu)
+raw_transfer(char *memory, bool cold, double *ret_seconds, double *ret_cpu)
 {
 	struct raw raw = { .memory = memory, .port = bench_free_port(), .sends = true };
 	double cpu = 0, theirs = 0;
-	struct receiver r = { .told = -1 };
+	struct receiver r = { .told = -1, .cold = cold };
 	uint64_t begin;
 	int rc = listen_here(&raw);
 

@@ -49,14 +49,15 @@ side_fini(struct side *side)
 }
 
 int
-side_init(struct side *side, char *memory, const struct wherry_agent_ops *ops, const char *incoming)
+side_init(struct side *side, char *memory, const struct side_opts *how)
 {
 	const struct wherry_tracker_opts defaults = { 0 };
 	struct wherry_span span = { .iova = (uint64_t)(uintptr_t)memory, .len = bench_size };
 	struct wherry_agent_opts opts = { .name = side->name,
 		.control = side->control,
-		.incoming = incoming,
-		.ops = ops,
+		.incoming = how->incoming,
+		.arbiter = how->arbiter,
+		.ops = how->ops,
 		.tls = { .psk = side_psk[0] != '\0' ? side_psk : NULL } };
 	int rc;
 
@@ -128,12 +129,14 @@ hear(int fd, double *ret_cpu)
 }
 
 static int
-populate(char *memory)
+new_memory(char *memory, bool cold)
 {
-	void *p = mmap(memory, bench_size, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0);
+	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | (cold ? 0 : MAP_POPULATE);
 
-	return p == memory ? 0 : -ENOMEM;
+	if (memory == NULL)
+		return 0;
+	return mmap(memory, bench_size, PROT_READ | PROT_WRITE, flags, -1, 0) == memory ? 0
+											: -ENOMEM;
 }
 
 int
@@ -148,7 +151,7 @@ receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx), int (*
 	if (r->pid == 0) {
 		double begin;
 
-		rc = populate(memory);
+		rc = new_memory(memory, r->cold);
 		rc = rc == 0 ? ready(ctx) : rc;
 		begin = bench_cpu();
 		tell(told[1], rc, 0);

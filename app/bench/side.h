@@ -28,19 +28,24 @@ extern char side_psk[96];
 int side_make_psk(void);
 void side_drop_psk(void);
 
+struct side_opts {
+	const struct wherry_agent_ops *ops;
+	const char *incoming; /* NULL: the source */
+	const char *arbiter;  /* NULL: none */
+};
 /* Watch the memory and start an agent. side_fini after a failure, too. */
-int side_init(
-	struct side *side, char *memory, const struct wherry_agent_ops *ops, const char *incoming);
+int side_init(struct side *side, char *memory, const struct side_opts *how);
 void side_fini(struct side *side);
 
 /* The child: gets its memory, then calls main, and tells what main used of the CPU. */
 struct receiver {
 	pid_t pid;
-	int told; /* a pipe */
+	int told;  /* a pipe */
+	bool cold; /* set before start: memory is not populated */
 };
 /*
- * memory is populated anew in the child. ready, in the child, before start returns; 0,
- * or what ready returned.
+ * memory, if there is any, is made anew in the child and populated. ready, in the child,
+ * before start returns; 0, or what ready returned.
  */
 int receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx),
 	int (*main)(void *ctx), void *ctx);
@@ -52,7 +57,10 @@ double bench_cpu(void);
 /* A port that was free a moment ago. */
 int bench_free_port(void);
 
-/* Send bench_size bytes at memory to a child over bench_channels connections; no format. */
-int raw_transfer(char *memory, double *ret_seconds, double *ret_cpu);
+/*
+ * Send bench_size bytes at memory to a child over bench_channels connections; no format. cold:
+ * what receives has not been populated.
+ */
+int raw_transfer(char *memory, bool cold, double *ret_seconds, double *ret_cpu);
 
 #endif /* SIDE_H */
