@@ -3,8 +3,8 @@
 #define LWIP_LIB_H
 
 /*
- * The shared library liblwip as it lies in this process: its variables, its heap
- * and its identity. The library is not changed on disk; two things are changed in
+ * The shared library liblwip as it lies in this process: its variables and
+ * its heap. The library is not changed on disk; two things are changed in
  * memory:
  *
  * - its references to malloc, calloc and free point into the arena. Only the
@@ -16,20 +16,16 @@
 
 #include <wherry_mem.h>
 
-#define BUILD_ID_MAX 64
-
 struct lwip_lib {
 	uintptr_t base;      /* where it was loaded */
 	const void *dynamic; /* its ElfW(Dyn)[] */
 	uintptr_t data;      /* first byte of .data, a page boundary */
 	size_t data_len;     /* whole pages, .bss included */
-	unsigned char build_id[BUILD_ID_MAX];
-	size_t build_id_len;
 };
 
 /*
  * Find it. -ENOENT: not loaded. -EOPNOTSUPP: not laid out as needed (RELRO ends on
- * a page, has a build-id), or the program was not built with -fPIC and holds copies
+ * a page), or the program was not built with -fPIC and holds copies
  * of its variables; the reason is printed.
  */
 int lwip_lib_find(struct lwip_lib *ret_lib);

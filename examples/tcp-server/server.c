@@ -8,6 +8,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,14 +28,11 @@
 #define ARENA "state"
 #define LIB_DATA "liblwip"
 
-/* What has to be equal at both ends: the library, the shape of its variables and of ours. */
+/* What has to be equal at both ends besides the library. */
 struct identity {
 	uint32_t state_version;
 	uint32_t state_size;
-	uint64_t data_len;
 	uint64_t max_kept;
-	uint64_t build_id_len;
-	unsigned char build_id[BUILD_ID_MAX];
 };
 
 static unsigned int
@@ -46,16 +44,11 @@ max_kept(const struct server *s)
 static struct identity
 identity_of(const struct server *s)
 {
-	struct identity id = {
+	return (struct identity){
 		.state_version = STATE_VERSION,
 		.state_size = sizeof(struct state),
-		.data_len = s->lib.data_len,
 		.max_kept = max_kept(s),
-		.build_id_len = s->lib.build_id_len,
 	};
-
-	memcpy(id.build_id, s->lib.build_id, sizeof(id.build_id));
-	return id;
 }
 
 static int
@@ -70,22 +63,23 @@ save_identity(void *ctx, void *buf, size_t cap)
 }
 
 static int
-check_identity(void *ctx, const void *buf, size_t len)
+check_identity(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	const struct identity ours = identity_of(ctx);
-	struct identity theirs;
+	struct identity theirs = { 0 };
 
-	if (len != sizeof(theirs)) {
-		complain("the peer is another version of tcp-server");
-		return -EPROTO;
-	}
-	memcpy(&theirs, buf, sizeof(theirs));
+	if (len == sizeof(theirs))
+		memcpy(&theirs, buf, sizeof(theirs));
 	if (theirs.state_version != ours.state_version || theirs.state_size != ours.state_size)
-		complain("the peer is another version of tcp-server");
+		snprintf(ret_why->text, sizeof(ret_why->text),
+			"state of version %u and %u bytes at the source, %u and %u at the destination: start the same version of tcp-server",
+			theirs.state_version, theirs.state_size, ours.state_version,
+			ours.state_size);
 	else if (theirs.max_kept != ours.max_kept)
-		complain("the peer was started with another --uploads");
-	else if (memcmp(&theirs, &ours, sizeof(ours)) != 0)
-		complain("the peer uses another build of liblwip; install the same package");
+		snprintf(ret_why->text, sizeof(ret_why->text),
+			"--uploads %" PRIu64 " at the source, %" PRIu64
+			" at the destination: start both with the same",
+			theirs.max_kept * RX_BUFFER / MIB, ours.max_kept * RX_BUFFER / MIB);
 	else
 		return 0;
 	return -EPROTO;
@@ -171,6 +165,8 @@ create_app(struct server *s)
 
 	if (rc == 0)
 		rc = wherry_agent_add_section(wherry_app_agent(s->app), &identity);
+	if (rc == 0)
+		rc = wherry_agent_add_library(wherry_app_agent(s->app), s->lib.dynamic);
 	if (rc == -EBUSY)
 		complain("the port has an I/O address space other than --iommu %s", o->iommu);
 	else if (rc != 0)

@@ -6,6 +6,7 @@
 
 #include "app_priv.h"
 #include "base_priv.h"
+#include "iommu_section_priv.h"
 
 #define LOG_PREFIX "dpdk/app"
 #define LOOK_MS 200 /* how often a waiting destination looks whether its agent gave up */
@@ -38,6 +39,33 @@ save_if_alone(void *ctx, void *buf, size_t cap)
 	return rc == 0 ? ports_save(ctx, buf, cap) : rc;
 }
 
+static int
+iommu_save(void *ctx, void *buf, size_t cap)
+{
+	const struct wherry_app *app = ctx;
+	struct wherry_domain_caps caps;
+
+	wherry_domain_get_caps(app->dom, &caps);
+	return iommu_encode(&caps, buf, cap);
+}
+
+/* Regions have the same addresses at both ends when this is asked. */
+static int
+iommu_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
+{
+	struct wherry_app *app = ctx;
+	struct wherry_domain_caps caps;
+	struct app_memory *m;
+	int rc;
+
+	wherry_domain_get_caps(app->dom, &caps);
+	rc = iommu_compare(buf, len, &caps, ret_why);
+	STAILQ_FOREACH(m, &app->memory, next)
+		if (rc == 0)
+			rc = iommu_reaches(buf, len, &caps, m->name, m->span, ret_why);
+	return rc;
+}
+
 /* What is no memory, in the order in which it is loaded. */
 static int
 add_sections(struct wherry_app *app)
@@ -49,6 +77,7 @@ add_sections(struct wherry_app *app)
 			ports_stats_check, ports_stats_load, &app->ports },
 		{ FILTERS_SECTION, FILTERS_SECTION_VERSION, filters_save, filters_check,
 			filters_load, &app->ports },
+		{ IOMMU_SECTION, IOMMU_SECTION_VERSION, iommu_save, iommu_check, NULL, app },
 		{ FLOWS_SECTION, FLOWS_SECTION_VERSION, flows_save, flows_check, flows_load,
 			&app->ports },
 	};

@@ -69,6 +69,21 @@ bytes_get32(struct bytes *b)
 }
 
 static inline void
+bytes_put64(struct bytes *b, uint64_t n)
+{
+	bytes_put32(b, (uint32_t)(n & 0xffffffff));
+	bytes_put32(b, (uint32_t)(n >> 32));
+}
+
+static inline uint64_t
+bytes_get64(struct bytes *b)
+{
+	uint64_t low = bytes_get32(b);
+
+	return low | (uint64_t)bytes_get32(b) << 32;
+}
+
+static inline void
 bytes_put(struct bytes *b, const void *from, size_t len)
 {
 	uint8_t *at = bytes_step(b, len);

@@ -31,6 +31,7 @@ port_stop(struct port *p)
 	if (p->at == PORT_STOPPED)
 		return 0;
 	port_flows_stop(p);
+	port_filters_stop(p);
 	rc = wherry_fault("ports.stop") ? -EIO : rte_eth_dev_stop(p->id);
 	if (rc != 0) {
 		LOG_ERR("port %u does not stop: %s", p->id, rte_strerror(-rc));
@@ -54,7 +55,9 @@ port_start(struct port *p)
 		return rc;
 	}
 	p->at = PORT_RUNNING;
-	rc = port_flows_start(p);
+	rc = port_filters_start(p);
+	if (rc == 0)
+		rc = port_flows_start(p);
 	if (rc != 0)
 		(void)port_stop(p);
 	return rc;

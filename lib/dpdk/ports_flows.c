@@ -17,6 +17,7 @@
 #include "bytes_priv.h"
 #include "flow_bytes_priv.h"
 #include "ports_priv.h"
+#include "why_priv.h"
 
 #define LOG_PREFIX "dpdk/flows"
 
@@ -270,7 +271,8 @@ drop_all_locked(struct port *p) WHERRY_REQUIRES(&lock)
 }
 
 static int
-read_flows_locked(struct port *p, struct bytes *b, bool load) WHERRY_REQUIRES(&lock)
+read_flows_locked(struct port *p, struct bytes *b, bool load, struct wherry_why *ret_why)
+	WHERRY_REQUIRES(&lock)
 {
 	unsigned int n = bytes_get16(b), least = 0;
 
@@ -284,37 +286,36 @@ read_flows_locked(struct port *p, struct bytes *b, bool load) WHERRY_REQUIRES(&l
 		if (id < 0)
 			return id;
 		rc = load ? take_locked(p, (unsigned int)id, &f, &error) : validate(p, &f, &error);
-		if (rc != 0) {
-			LOG_ERR("port %u cannot have the peer's rule %d: %s", p->id, id,
-				why(&error, rc));
-			return -EOPNOTSUPP;
-		}
+		if (rc != 0)
+			return refuse(ret_why, -EOPNOTSUPP,
+				"port %u cannot have the source's rule %d at the destination: %s",
+				p->id, id, why(&error, rc));
 		least = (unsigned int)id + 1;
 	}
 	return b->bad ? -EPROTO : 0;
 }
 
 static int
-each_port(struct ports *ports, const void *buf, size_t len, bool load)
+each_port(struct ports *ports, const void *buf, size_t len, bool load, struct wherry_why *ret_why)
 {
 	struct bytes b = { .at = (uint8_t *)(uintptr_t)buf, .left = len };
 	int rc = 0;
 
 	wherry_mutex_lock(&lock);
 	for (unsigned int i = 0; rc == 0 && i < ports->n; i++)
-		rc = read_flows_locked(&ports->port[i], &b, load);
+		rc = read_flows_locked(&ports->port[i], &b, load, ret_why);
 	wherry_mutex_unlock(&lock);
 	return rc == 0 && b.left != 0 ? -EPROTO : rc;
 }
 
 int
-flows_check(void *ctx, const void *buf, size_t len)
+flows_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
-	return each_port(ctx, buf, len, false);
+	return each_port(ctx, buf, len, false, ret_why);
 }
 
 int
-flows_load(void *ctx, const void *buf, size_t len)
+flows_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
-	return each_port(ctx, buf, len, true);
+	return each_port(ctx, buf, len, true, ret_why);
 }

@@ -21,6 +21,8 @@
 #include <rte_ethdev.h>
 #include <rte_flow.h>
 
+#include "wherry_migrate.h"
+
 enum port_at { PORT_STOPPED, PORT_WARM, PORT_RUNNING };
 
 /* What moves of a port. */
@@ -32,6 +34,18 @@ struct port_shape {
 
 #define PORT_MCASTS_MAX 64u
 #define PORT_FLOWS_MAX 64u
+#define PORT_RSS_KEY_MAX 64u
+#define PORT_RETA_MAX 512u
+#define PORT_VLANS 4096u
+
+/* Which queue a frame goes to; all zero: there is no RSS. */
+struct port_rss {
+	uint64_t types;
+	uint8_t key[PORT_RSS_KEY_MAX];
+	uint16_t key_len;
+	uint16_t reta[PORT_RETA_MAX];
+	uint16_t n_reta;
+};
 
 struct port_flow;
 
@@ -46,7 +60,8 @@ struct port {
 	struct rte_eth_stats before; /* destination: what earlier processes counted */
 	struct rte_ether_addr mcasts[PORT_MCASTS_MAX]; /* set through us, n_mcasts of them */
 	unsigned int n_mcasts;
-	uint8_t vlans[4096 / 8]; /* let in, set through us: one bit each */
+	uint8_t vlans[PORT_VLANS / 8]; /* let in, set through us: one bit each */
+	struct port_rss rss;           /* as it was before the last stop, or has to be */
 	struct port_flow
 		*flows; /* PORT_FLOWS_MAX places of rules made through us; NULL: none yet */
 };
@@ -82,8 +97,8 @@ int port_prepare(struct port *p);
 #define PORTS_SECTION "wherry.ports"
 #define PORTS_SECTION_VERSION 1u
 int ports_save(void *ctx, void *buf, size_t cap);
-int ports_check(void *ctx, const void *buf, size_t len);
-int ports_load(void *ctx, const void *buf, size_t len);
+int ports_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
+int ports_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
 
 /* What this process and those before it counted. */
 int port_total(const struct port *p, struct rte_eth_stats *ret_stats);
@@ -92,8 +107,8 @@ int port_total(const struct port *p, struct rte_eth_stats *ret_stats);
 #define PORTS_STATS_SECTION "wherry.port-stats"
 #define PORTS_STATS_SECTION_VERSION 1u
 int ports_stats_save(void *ctx, void *buf, size_t cap);
-int ports_stats_check(void *ctx, const void *buf, size_t len);
-int ports_stats_load(void *ctx, const void *buf, size_t len);
+int ports_stats_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
+int ports_stats_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
 
 /*
  * Replace the list of multicast addresses; let a VLAN in, or no longer. Remembered, for no
@@ -102,12 +117,16 @@ int ports_stats_load(void *ctx, const void *buf, size_t len);
 int port_set_multicast(struct port *p, const struct rte_ether_addr *addrs, unsigned int n);
 int port_set_vlan(struct port *p, unsigned int id, bool on);
 
+/* The port is to be stopped; has been started: what many PMDs forget is as it was. */
+void port_filters_stop(struct port *p);
+int port_filters_start(struct port *p);
+
 /* The section of RSS, multicast addresses and VLANs; ctx is the ports. */
 #define FILTERS_SECTION "wherry.filters"
-#define FILTERS_SECTION_VERSION 1u
+#define FILTERS_SECTION_VERSION 2u
 int filters_save(void *ctx, void *buf, size_t cap);
-int filters_check(void *ctx, const void *buf, size_t len);
-int filters_load(void *ctx, const void *buf, size_t len);
+int filters_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
+int filters_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
 
 /*
  * Rules of rte_flow, numbered by port. Made at once if the port runs, else when it starts.
@@ -126,7 +145,7 @@ void port_flows_stop(struct port *p);
 #define FLOWS_SECTION "wherry.flows"
 #define FLOWS_SECTION_VERSION 1u
 int flows_save(void *ctx, void *buf, size_t cap);
-int flows_check(void *ctx, const void *buf, size_t len);
-int flows_load(void *ctx, const void *buf, size_t len);
+int flows_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
+int flows_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
 
 #endif /* PORTS_PRIV_H */

@@ -11,10 +11,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base_priv.h"
 #include "ports_priv.h"
+#include "why_priv.h"
 
-#define LOG_PREFIX "dpdk/ports"
 #define SHAPE_LEN 14u
 #define FLAG_PROMISCUOUS 0x1u
 #define FLAG_ALLMULTICAST 0x2u
@@ -99,54 +98,47 @@ takes_mac(struct port *p, const struct port_shape *now, const struct port_shape 
 	return p->takes_macs;
 }
 
-/* NULL, or why the port cannot become what is wanted. */
-static const char *
-why_not(struct port *p, const struct port_shape *wanted)
+/* Can the port become what is wanted? -EOPNOTSUPP: no. */
+static int
+fits(struct port *p, const struct port_shape *wanted, struct wherry_why *ret_why)
 {
 	struct rte_eth_dev_info info;
 	struct port_shape now;
 
 	if (port_shape_get(p, &now) != 0 || rte_eth_dev_info_get(p->id, &info) != 0)
-		return "it is gone";
+		return refuse(ret_why, -EOPNOTSUPP, "port %u is gone at the destination", p->id);
 	if (now.rx_queues != wanted->rx_queues || now.tx_queues != wanted->tx_queues)
-		return "the numbers of its queues differ from the peer's";
+		return refuse(ret_why, -EOPNOTSUPP,
+			"port %u has %u receive and %u transmit queues at the source, %u and %u at the destination: configure both alike",
+			p->id, wanted->rx_queues, wanted->tx_queues, now.rx_queues, now.tx_queues);
 	if (now.mtu != wanted->mtu && (wanted->mtu < info.min_mtu || wanted->mtu > info.max_mtu))
-		return "it cannot have the peer's MTU";
+		return refuse(ret_why, -EOPNOTSUPP,
+			"port %u has MTU %u at the source, and can have %u to %u at the destination: set one that both can have",
+			p->id, wanted->mtu, info.min_mtu, info.max_mtu);
 	if (!takes_mac(p, &now, wanted))
-		return "it cannot take another MAC address";
-	return NULL;
-}
-
-/* Decode port i, and say whether it could be loaded here. */
-static int
-check_one(struct ports *ports, unsigned int i, const uint8_t *at, struct port_shape *ret_shape)
-{
-	const char *reason;
-	int rc = shape_decode(at, ret_shape);
-
-	if (rc != 0) {
-		LOG_ERR("the peer's description of port %u makes no sense", i);
-		return rc;
-	}
-	reason = why_not(&ports->port[i], ret_shape);
-	if (reason == NULL)
-		return 0;
-	LOG_ERR("port %u cannot take over the peer's: %s", ports->port[i].id, reason);
-	return -EOPNOTSUPP;
+		return refuse(ret_why, -EOPNOTSUPP,
+			"port %u has MAC address " RTE_ETHER_ADDR_PRT_FMT
+			" at the source, and stays with " RTE_ETHER_ADDR_PRT_FMT
+			" at the destination: take a device there that can change it",
+			p->id, RTE_ETHER_ADDR_BYTES(&wanted->mac), RTE_ETHER_ADDR_BYTES(&now.mac));
+	return 0;
 }
 
 static int
-decode_all(struct ports *ports, const uint8_t *at, size_t len, struct port_shape *shapes)
+decode_all(struct ports *ports, const uint8_t *at, size_t len, struct port_shape *shapes,
+	struct wherry_why *ret_why)
 {
 	if (len < 2 || len != 2 + get16(at) * (size_t)SHAPE_LEN)
 		return -EPROTO;
-	if (get16(at) != ports->n) {
-		LOG_ERR("the peer has %u ports, this process %u", get16(at), ports->n);
-		return -EOPNOTSUPP;
-	}
+	if (get16(at) != ports->n)
+		return refuse(ret_why, -EOPNOTSUPP,
+			"%u ports at the source, %u at the destination: give both the same",
+			get16(at), ports->n);
 	for (unsigned int i = 0; i < ports->n; i++) {
-		int rc = check_one(ports, i, at + 2 + (size_t)i * SHAPE_LEN, &shapes[i]);
+		int rc = shape_decode(at + 2 + (size_t)i * SHAPE_LEN, &shapes[i]);
 
+		if (rc == 0)
+			rc = fits(&ports->port[i], &shapes[i], ret_why);
 		if (rc != 0)
 			return rc;
 	}
@@ -154,19 +146,19 @@ decode_all(struct ports *ports, const uint8_t *at, size_t len, struct port_shape
 }
 
 int
-ports_check(void *ctx, const void *buf, size_t len)
+ports_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	struct port_shape shapes[RTE_MAX_ETHPORTS];
 
-	return decode_all(ctx, buf, len, shapes);
+	return decode_all(ctx, buf, len, shapes, ret_why);
 }
 
 int
-ports_load(void *ctx, const void *buf, size_t len)
+ports_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	struct port_shape shapes[RTE_MAX_ETHPORTS];
 	struct ports *ports = ctx;
-	int rc = decode_all(ports, buf, len, shapes);
+	int rc = decode_all(ports, buf, len, shapes, ret_why);
 
 	for (unsigned int i = 0; i < ports->n && rc == 0; i++) {
 		ports->port[i].wanted = shapes[i];

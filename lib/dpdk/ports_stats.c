@@ -7,10 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base_priv.h"
 #include "ports_priv.h"
+#include "why_priv.h"
 
-#define LOG_PREFIX "dpdk/ports"
 #define NUMBERS 8u
 
 static void
@@ -91,24 +90,23 @@ ports_stats_save(void *ctx, void *buf, size_t cap)
 }
 
 int
-ports_stats_check(void *ctx, const void *buf, size_t len)
+ports_stats_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	const struct ports *ports = ctx;
 	const uint8_t *at = buf;
 
-	if (len != 2 + ports->n * NUMBERS * 8u || at[0] + (at[1] << 8) != (int)ports->n) {
-		LOG_ERR("the peer's statistics are not those of %u ports", ports->n);
-		return -EPROTO;
-	}
+	if (len != 2 + ports->n * NUMBERS * 8u || at[0] + (at[1] << 8) != (int)ports->n)
+		return refuse(ret_why, -EPROTO,
+			"%zu bytes came, which are not the statistics of %u ports", len, ports->n);
 	return 0;
 }
 
 int
-ports_stats_load(void *ctx, const void *buf, size_t len)
+ports_stats_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	struct ports *ports = ctx;
 	const uint8_t *at = (const uint8_t *)buf + 2;
-	int rc = ports_stats_check(ctx, buf, len);
+	int rc = ports_stats_check(ctx, buf, len, ret_why);
 
 	for (unsigned int i = 0; rc == 0 && i < ports->n; i++) {
 		uint64_t n[NUMBERS];

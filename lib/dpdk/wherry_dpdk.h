@@ -170,7 +170,8 @@ int wherry_app_add_eal(struct wherry_app *app) WHERRY_MUST_CHECK;
  * The multicast addresses that @p port receives, up to 64, in place of those before; and a
  * VLAN that it lets in or not. As rte_eth_dev_set_mc_addr_list() and
  * rte_eth_dev_vlan_filter(), which tell nobody what was set: what is set here moves, as do
- * RSS types, key and table, and the destination refuses by name what it cannot have.
+ * RSS types, key and table and the treatment of VLAN tags (rte_eth_dev_set_vlan_offload()), and
+ * the destination refuses by name what it cannot have.
  *
  * @retval -ENODEV the port was not added
  * @retval -EINVAL no multicast address; no VLAN

@@ -11,6 +11,7 @@
 
 #include "agent_priv.h"
 #include "hello_priv.h"
+#include "library_priv.h"
 #include "owner_priv.h"
 #include "socket_priv.h"
 
@@ -174,6 +175,7 @@ free_agent(struct wherry_agent *agent)
 	mig_tls_destroy(agent->migration_tls);
 	mig_tls_destroy(agent->tls);
 	mig_agent_forget_heat(agent);
+	mig_libraries_free(agent->libraries);
 	free(agent->name);
 	free(agent->control_path);
 	free(agent->incoming);

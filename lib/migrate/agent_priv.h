@@ -41,13 +41,14 @@ struct wherry_agent {
 	char id[WHERRY_OWNER_MAX];      /* of this process at the arbiter */
 	struct wherry_section sections[MIG_SECTIONS_MAX];
 	unsigned int n_sections;
-	struct mig_tls *tls;       /* keys; NULL: none; used by the worker once started */
-	bool insecure;             /* TCP needs none */
-	int listen_fd;             /* of incoming; -1: none, or its peer has come */
-	struct mig_porter *porter; /* at it; NULL: likewise */
-	uint64_t strangers;        /* that it sent away; atomic */
-	uint64_t refused_clients;  /* of the control socket; atomic */
-	bool reload;               /* keys are to be read again, by the control thread; atomic */
+	struct mig_library *libraries; /* some of the sections are theirs */
+	struct mig_tls *tls;           /* keys; NULL: none; used by the worker once started */
+	bool insecure;                 /* TCP needs none */
+	int listen_fd;                 /* of incoming; -1: none, or its peer has come */
+	struct mig_porter *porter;     /* at it; NULL: likewise */
+	uint64_t strangers;            /* that it sent away; atomic */
+	uint64_t refused_clients;      /* of the control socket; atomic */
+	bool reload; /* keys are to be read again, by the control thread; atomic */
 	int cancel_fd, notify_fd;
 	int recover_fd; /* an eventfd: somebody wants the paused migration to go on */
 	struct mig_control *control;

@@ -54,6 +54,16 @@ mig_sections_put(struct wherry_agent *agent, struct wherry_table *t, bool with_d
 	return rc;
 }
 
+/* In the words of its owner, or if that has none: what could not be done, and errno. */
+static int
+refused(struct mig_reason *reason, int rc, const struct wherry_section *sec, const char *what,
+	const struct wherry_why *why)
+{
+	if (why->text[0] != '\0')
+		return mig_fail(reason, rc, "section \"%s\": %s", sec->name, why->text);
+	return mig_fail(reason, rc, "section \"%s\" %s: %s", sec->name, what, strerror(-rc));
+}
+
 /* One of ours by the name in the peer's table; NULL: none. */
 static const struct wherry_section *
 find(const struct wherry_agent *agent, const uint8_t *bytes, size_t len, char *ret_name, size_t cap)
@@ -120,6 +130,7 @@ mig_sections_check(
 
 	while (wherry_field_next(hello->payload, hello->len, &cursor, &f) == 1) {
 		const struct wherry_section *sec;
+		struct wherry_why why = { "" };
 		int rc;
 
 		if (f.id != WHERRY_HELLO_SECTION)
@@ -128,11 +139,10 @@ mig_sections_check(
 		if (sec == NULL || sec->check == NULL ||
 			!wherry_field_find(f.bytes, f.len, WHERRY_SECTION_DATA, &data))
 			continue;
-		rc = sec->check(sec->ctx, data.bytes, data.len);
+		rc = sec->check(sec->ctx, data.bytes, data.len, &why);
 		if (rc != 0)
-			return mig_fail(reason, rc,
-				"section \"%s\" cannot be loaded at the destination: %s, its log says why",
-				sec->name, strerror(-rc));
+			return refused(
+				reason, rc, sec, "cannot be loaded at the destination", &why);
 	}
 	return 0;
 }
@@ -165,6 +175,7 @@ mig_section_load(struct wherry_agent *agent, const struct wherry_record *rec, ui
 {
 	char name[WHERRY_STREAM_TEXT_MAX + 1];
 	const struct wherry_section *sec = find(agent, rec->payload, rec->len, name, sizeof(name));
+	struct wherry_why why = { "" };
 	struct wherry_field data;
 	int rc;
 
@@ -175,10 +186,9 @@ mig_section_load(struct wherry_agent *agent, const struct wherry_record *rec, ui
 		return rc;
 	if (sec->load != NULL &&
 		wherry_field_find(rec->payload, rec->len, WHERRY_SECTION_DATA, &data))
-		rc = sec->load(sec->ctx, data.bytes, data.len);
+		rc = sec->load(sec->ctx, data.bytes, data.len, &why);
 	if (rc != 0)
-		return mig_fail(reason, rc, "section \"%s\" could not be loaded: %s", sec->name,
-			strerror(-rc));
+		return refused(reason, rc, sec, "could not be loaded", &why);
 	*seen |= UINT32_C(1) << (sec - agent->sections);
 	return 0;
 }

@@ -119,16 +119,21 @@ struct wherry_agent_ops {
 	void *ctx; /**< handed to each */
 };
 
+/** Why something is refused, for people: what differs, as it is at both ends, and what to do. */
+struct wherry_why {
+	char text[192]; /**< "": errno says it all */
+};
+
 /** A piece of state that is no memory: ports, build-ids. Bytes are the owner's, small. */
 struct wherry_section {
 	const char *name;     /**< the same on both sides */
 	unsigned int version; /**< compared for equality */
 	/** Source: put at most @p cap bytes into @p buf; how many, or -errno. */
 	int (*save)(void *ctx, void *buf, size_t cap);
-	/** Destination, before the first page: could this be loaded here? -errno: no, reason logged. */
-	int (*check)(void *ctx, const void *buf, size_t len);
-	/** Destination, after the last page, before READY: remember it for takeover. */
-	int (*load)(void *ctx, const void *buf, size_t len);
+	/** Destination, before the first page: could this be loaded here? -errno: no, both sides show why. */
+	int (*check)(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
+	/** Destination, after the last page, before READY: remember it for takeover. -errno likewise. */
+	int (*load)(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why);
 	void *ctx; /**< handed to each */
 };
 
@@ -176,6 +181,18 @@ void wherry_agent_destroy(struct wherry_agent *agent);
 /** Send @p section along; copied, its name and ctx stay the caller's. Before start. -EEXIST: name taken. */
 int wherry_agent_add_section(struct wherry_agent *agent, const struct wherry_section *section)
 	WHERRY_MUST_CHECK;
+/**
+ * What is in memory that moves is understood by the program or shared library that @p addr is
+ * in, a function or a variable of it: one of the same name and build-id has to be at the other
+ * end. Before start.
+ *
+ * @retval -EINVAL nothing that is loaded has that address; after start
+ * @retval -EEXIST that one, or one of the same name, was added
+ * @retval -EOPNOTSUPP it has no build-id: link it with --build-id
+ * @retval -ENOSPC too many
+ * @retval -ENOMEM no memory
+ */
+int wherry_agent_add_library(struct wherry_agent *agent, const void *addr) WHERRY_MUST_CHECK;
 /**
  * Start answering, and listening if incoming. A process that is to serve and has an arbiter
  * becomes owner there first: -EPERM: another is; other errors: it does not answer (logged).

@@ -15,6 +15,8 @@
 #include "ports_priv.h"
 #include "test.h"
 
+static struct wherry_why refusal; /* the last one */
+
 static const struct rte_flow_attr ingress = { .ingress = 1 };
 
 /* Frames to this UDP port go to that queue. */
@@ -264,8 +266,8 @@ TEST(ports_flows_choose_a_queue_at_both_ends)
 	save(&pair);
 	CHECK_EQ(ports_warm(&pair.there), 0);
 	add_udp(&pair.there, 3000, 1); /* what it had itself goes */
-	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len), 0);
-	CHECK_EQ(flows_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len, &refusal), 0);
+	CHECK_EQ(flows_load(&pair.there, pair.section, pair.len, &refusal), 0);
 	pair.there.port[0].wanted.started = true;
 	CHECK_EQ(rte_eth_macaddr_get(pair.there.port[0].id, &pair.there.port[0].wanted.mac), 0);
 	CHECK_EQ(ports_takeover(&pair.there), 0);
@@ -324,12 +326,12 @@ TEST(ports_flows_that_a_port_cannot_have_are_refused)
 	CHECK(strstr(error.message, "does not move") != NULL);
 	CHECK_EQ(ports_add(&none, eal_port("net_null_c", "", 2, eal_mempool())), 0);
 	save(&pair);
-	CHECK_EQ(flows_check(&none, pair.section, pair.len), 0);
+	CHECK_EQ(flows_check(&none, pair.section, pair.len, &refusal), 0);
 	add_udp(&pair.here, 1000, 1);
 	save(&pair);
-	CHECK_EQ(flows_check(&none, pair.section, pair.len), -EOPNOTSUPP);
-	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len - 1), -EPROTO);
-	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(flows_check(&none, pair.section, pair.len, &refusal), -EOPNOTSUPP);
+	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len - 1, &refusal), -EPROTO);
+	CHECK_EQ(flows_check(&pair.there, pair.section, pair.len, &refusal), 0);
 	CHECK_EQ(ports_start(&pair.there), 0);
 	CHECK_EQ(queue_of(&pair.there, 1000), 0); /* looking changes nothing */
 	ports_fini(&none);

@@ -12,6 +12,8 @@
 #include "ports_priv.h"
 #include "test.h"
 
+static struct wherry_why why; /* the last refusal's */
+
 /* Frames come endlessly from net_null, and only while its port is started. */
 static unsigned int
 frames(uint16_t id)
@@ -129,8 +131,8 @@ TEST(ports_takeover_gives_the_port_the_peers_shape)
 	save(&pair);
 	id = pair.there.port[0].id;
 	CHECK_EQ(ports_warm(&pair.there), 0);
-	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), 0);
-	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len, &why), 0);
 	before = shape_of(&pair.there);
 	CHECK(!rte_is_same_ether_addr(&before.mac, &other_mac)); /* waits for takeover */
 	CHECK_EQ(ports_takeover(&pair.there), 0);
@@ -180,7 +182,7 @@ TEST(ports_takeover_moves_modes_and_mtu_whatever_they_were)
 		source = shape_of(&pair.here);
 		save(&pair);
 		CHECK_EQ(ports_warm(&pair.there), 0);
-		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len, &why), 0);
 		CHECK_EQ(ports_takeover(&pair.there), 0);
 		CHECK(same_shape(shape_of(&pair.there), source));
 		CHECK(source.promiscuous == promiscuous && source.allmulticast == allmulticast);
@@ -230,7 +232,7 @@ TEST(ports_warm_holds_no_mbuf_and_receives_from_takeover_on)
 	CHECK_EQ(ports_warm(&pair.there), 0);
 	CHECK_EQ(pair.there.port[0].at, PORT_WARM);
 	CHECK_EQ(rte_mempool_in_use_count(mp), 0);
-	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len, &why), 0);
 	CHECK_EQ(rte_mempool_in_use_count(mp), 0);
 	CHECK_EQ(ports_takeover(&pair.there), 0);
 	id = pair.there.port[0].id;
@@ -248,7 +250,7 @@ TEST(ports_check_changes_nothing)
 	CHECK_EQ(rte_eth_promiscuous_enable(pair.here.port[0].id), 0);
 	save(&pair);
 	before = shape_of(&pair.there);
-	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), 0);
 	CHECK(same_shape(shape_of(&pair.there), before));
 	CHECK_EQ(frames(pair.there.port[0].id), 0);
 	drop_pair();
@@ -260,7 +262,7 @@ TEST(ports_check_refuses_other_numbers_of_queues)
 
 	make_pair(&pair, 1);
 	save(&pair);
-	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), -EOPNOTSUPP);
 	drop_pair();
 }
 
@@ -271,7 +273,7 @@ TEST(ports_check_refuses_another_number_of_ports)
 	make_pair(&pair, 2);
 	save(&pair);
 	CHECK_EQ(ports_add(&pair.there, pair.here.port[0].id), 0);
-	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), -EOPNOTSUPP);
 	drop_pair();
 }
 
@@ -292,13 +294,14 @@ TEST(ports_section_of_a_hostile_peer_is_refused)
 	make_pair(&pair, 2);
 	save(&pair);
 	for (size_t len = 0; len < sizeof(pair.section); len++)
-		CHECK(ports_check(&pair.there, pair.section, len) == 0 ? len == pair.len : true);
+		CHECK(ports_check(&pair.there, pair.section, len, &why) == 0 ? len == pair.len
+									     : true);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		uint8_t good = pair.section[bad[i].at];
 
 		pair.section[bad[i].at] = bad[i].byte;
-		CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EPROTO);
-		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), -EPROTO);
+		CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), -EPROTO);
+		CHECK_EQ(ports_load(&pair.there, pair.section, pair.len, &why), -EPROTO);
 		pair.section[bad[i].at] = good;
 	}
 	drop_pair();
@@ -312,7 +315,7 @@ TEST(ports_check_refuses_an_mtu_the_port_cannot_have)
 	save(&pair);
 	pair.section[8] = 1;
 	pair.section[9] = 0;
-	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len), -EOPNOTSUPP);
+	CHECK_EQ(ports_check(&pair.there, pair.section, pair.len, &why), -EOPNOTSUPP);
 	drop_pair();
 }
 
@@ -324,7 +327,7 @@ TEST(ports_that_were_not_started_stay_so_after_takeover)
 	pair.here.port[0].serves = false;
 	save(&pair);
 	CHECK_EQ(ports_warm(&pair.there), 0);
-	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len), 0);
+	CHECK_EQ(ports_load(&pair.there, pair.section, pair.len, &why), 0);
 	CHECK_EQ(ports_takeover(&pair.there), 0);
 	CHECK_EQ(frames(pair.there.port[0].id), 0);
 	drop_pair();
@@ -454,9 +457,9 @@ TEST(ports_filters_move_rss)
 	set_rss(pair.there.port[0].id, 8);
 	n = filters_save(&pair.here, buf, sizeof(buf));
 	CHECK(n > 0);
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), 0);
 	CHECK(has_rss(pair.there.port[0].id, 8)); /* looking changes nothing */
-	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n, &why), 0);
 	CHECK(has_rss(pair.there.port[0].id, 7));
 	CHECK_EQ(filters_save(&pair.here, buf, (size_t)n - 1), -ENOSPC);
 	drop_pair();
@@ -476,18 +479,18 @@ TEST(ports_filters_that_a_port_cannot_have_are_refused)
 	pair.here.port[0].mcasts[0] = group; /* as if it could */
 	pair.here.port[0].n_mcasts = 1;
 	n = filters_save(&pair.here, buf, sizeof(buf));
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), -EOPNOTSUPP);
 	pair.here.port[0].n_mcasts = 0;
 	pair.here.port[0].vlans[1] = 1;
 	n = filters_save(&pair.here, buf, sizeof(buf));
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), -EOPNOTSUPP);
 	pair.here.port[0].vlans[1] = 0;
 	n = filters_save(&pair.here, buf, sizeof(buf));
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), 0);
 	drop_pair();
 	make_rss_pair(&pair, false);
 	n = filters_save(&pair.here, buf, sizeof(buf));
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), -EOPNOTSUPP);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), -EOPNOTSUPP);
 	drop_pair();
 }
 
@@ -502,13 +505,13 @@ TEST(ports_filters_of_a_hostile_peer_are_refused)
 	pair.here.port[0].vlans[1] = 1;
 	n = filters_save(&pair.here, buf, sizeof(buf));
 	for (int len = 0; len < n; len++)
-		CHECK(filters_check(&pair.there, buf, (size_t)len) < 0);
+		CHECK(filters_check(&pair.there, buf, (size_t)len, &why) < 0);
 	buf[n] = 0;
-	CHECK(filters_check(&pair.there, buf, (size_t)n + 1) < 0);
+	CHECK(filters_check(&pair.there, buf, (size_t)n + 1, &why) < 0);
 	for (int at = 0; at < n; at++) {
 		memcpy(bad, buf, (size_t)n);
 		bad[at] ^= 0xff;
-		(void)filters_check(&pair.there, bad, (size_t)n);
+		(void)filters_check(&pair.there, bad, (size_t)n, &why);
 	}
 	drop_pair();
 }
@@ -528,9 +531,9 @@ TEST(ports_filters_move_multicast_addresses)
 	CHECK_EQ(port_set_multicast(&pair.here.port[0], groups, 2), 0);
 	n = filters_save(&pair.here, buf, sizeof(buf));
 	CHECK(n > 0);
-	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(filters_check(&pair.there, buf, (size_t)n, &why), 0);
 	CHECK_EQ(pair.there.port[0].n_mcasts, 0);
-	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n), 0);
+	CHECK_EQ(filters_load(&pair.there, buf, (size_t)n, &why), 0);
 	CHECK_EQ(pair.there.port[0].n_mcasts, 2);
 	CHECK(memcmp(pair.there.port[0].mcasts, groups, sizeof(groups)) == 0);
 	eal_port_close("net_wherry_a");

@@ -38,6 +38,7 @@ struct pair_opts {
 	const char *dest_region_name;
 	size_t dest_less; /* its first region is so much shorter */
 	unsigned int dest_section_version;
+	const char *dest_why; /* what its section says when it is checked; NULL: nothing */
 	int dest_check_rc, dest_load_rc, dest_verify_rc, dest_takeover_rc;
 	unsigned int dest_takeover_ms;
 	int quiesce_rc;

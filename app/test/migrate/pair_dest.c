@@ -25,20 +25,23 @@ save_coverage(void)
 }
 
 static int
-section_check(void *ctx, const void *buf, size_t len)
+section_check(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	struct pair *pair = ctx;
 
 	(void)buf;
 	(void)len;
+	snprintf(ret_why->text, sizeof(ret_why->text), "%s",
+		pair->opts.dest_why != NULL ? pair->opts.dest_why : "");
 	return pair->opts.dest_check_rc;
 }
 
 static int
-section_load(void *ctx, const void *buf, size_t len)
+section_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 {
 	struct pair *pair = ctx;
 
+	(void)ret_why;
 	pair->shared->loads++;
 	memcpy(pair->shared->section, buf,
 		len < sizeof(pair->shared->section) ? len : sizeof(pair->shared->section) - 1);
