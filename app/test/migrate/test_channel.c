@@ -229,3 +229,30 @@ TEST(migrate_channel_abort_ends_the_record_that_is_half_sent)
 	CHECK(strstr(last, "enough of it") != NULL);
 	disconnect(&link);
 }
+
+/* What the peer took of the rest at the first try is not sent a second time. */
+TEST(migrate_channel_abort_that_got_stuck_goes_on_where_it_was)
+{
+	struct link link = connect_channels(false);
+	size_t len = fill_pages();
+	uint64_t before;
+	pthread_t reader, canceller;
+	void *last;
+
+	CHECK_EQ(pthread_create(&canceller, NULL, cancel_later, &link), 0);
+	mig_channel_set_bandwidth(link.a, 1 << 19);
+	CHECK_EQ(mig_channel_send(link.a, WHERRY_REC_PAGES, payload, len), -ECANCELED);
+	pthread_join(canceller, NULL);
+	before = mig_channel_sent(link.a);
+	mig_channel_set_timeout(link.a, 200);
+	mig_channel_abort(link.a, -ECANCELED, "nobody reads it");
+	CHECK(mig_channel_sent(link.a) > before && mig_channel_sent(link.a) < len);
+	mig_channel_set_timeout(link.a, 10000);
+	CHECK_EQ(pthread_create(&reader, NULL, drain, &link), 0);
+	mig_channel_abort(link.a, -ECANCELED, "enough of it");
+	pthread_join(reader, &last);
+	if (strstr(last, "enough of it") == NULL)
+		FAIL("the peer hears \"%s\"", (const char *)last);
+	CHECK(mig_channel_sent(link.a) > len);
+	disconnect(&link);
+}
