@@ -45,11 +45,21 @@ unit_tests() { # unit_tests FOLDER [WRAPPER...]
 	done < <(test_programs "$1")
 }
 
+# Each failure at each record of a migration, a hundred times: they sleep, and can do so side by side.
+cells_by_night() { # cells_by_night FOLDER
+	local part parts=4
+	for ((part = 1; part <= parts; part++)); do
+		WHERRY_RUNS=100 limit=7200 lane "cells $part/$parts" tap "cells $part/$parts" \
+			"$1/app/test/wherry-test" -p "$part/$parts" cell_
+	done
+}
+
 stage_unit() {
 	local folder folders=()
 	! need_gcc || folders+=(build)
 	! need_clang || folders+=(build-clang)
 	for folder in ${folders[@]+"${folders[@]}"}; do unit_tests "$folder"; done
+	[ -z "$long" ] || [ ! -x build/app/test/wherry-test ] || cells_by_night build
 	wait_for_lanes
 	for folder in ${folders[@]+"${folders[@]}"}; do report_missing "$folder"; done
 }

@@ -15,8 +15,9 @@
 #include "free_port.h"
 #include "pair_priv.h"
 #include "test.h"
+#include "wherry_arbiter.h"
 
-static const char *const region_names[PAIR_REGIONS] = { "arena", "table" };
+const char *const pair_region_names[PAIR_REGIONS] = { "arena", "table" };
 
 void
 pair_sleep_us(unsigned int us)
@@ -76,7 +77,7 @@ pair_make_watches(struct pair *pair, const char *first_name, size_t less)
 			.len = pair->len[i] - (i == 0 ? less : 0) };
 
 		rc = wherry_watch_create(pair->tracker,
-			i == 0 && first_name != NULL ? first_name : region_names[i], span,
+			i == 0 && first_name != NULL ? first_name : pair_region_names[i], span,
 			PAIR_PAGE, &pair->watches[i]);
 	}
 	if (rc == 0 && pair->opts.filter)
@@ -106,186 +107,6 @@ pair_refuse(void *ctx, uint64_t *ret_ns)
 	return -EPERM;
 }
 
-/* ---- the source ---- */
-
-/* Pages of zeroes stay such. */
-static void
-write_one(struct pair *pair, int region, size_t at)
-{
-	if (at / PAIR_PAGE % 3 != 0)
-		pair->mem[region][at]++;
-}
-
-static void *
-writer_main(void *arg)
-{
-	struct pair *pair = arg;
-	uint64_t x = 88172645463325252u, n = 0;
-
-	while (!__atomic_load_n(&pair->stop, __ATOMIC_ACQUIRE)) {
-		if (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 0) {
-			__atomic_store_n(&pair->pause, 2, __ATOMIC_RELEASE);
-			pair_sleep_us(200);
-			continue;
-		}
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		if (pair->opts.writer_us != 0 && n++ % (pair->opts.writer_burst + 1) == 0)
-			pair_sleep_us(pair->opts.writer_us);
-		if (x % 100 < __atomic_load_n(&pair->throttle, __ATOMIC_ACQUIRE))
-			continue; /* not taken in */
-		write_one(pair, 0, x % pair->len[0]);
-		write_one(pair, 1, (x >> 20) % pair->len[1]);
-		__atomic_fetch_add(&pair->writes, 1, __ATOMIC_RELAXED);
-	}
-	return NULL;
-}
-
-static int
-source_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
-{
-	struct pair *pair = ctx;
-
-	pair->quiesces++;
-	pair_sleep_us(pair->opts.quiesce_ms * 1000);
-	if (pair->opts.quiesce_rc != 0)
-		return pair->opts.quiesce_rc;
-	if (pair->writing) {
-		__atomic_store_n(&pair->pause, 1, __ATOMIC_RELEASE);
-		while (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 2)
-			pair_sleep_us(50);
-	}
-	write_one(pair, 0, PAIR_PAGE); /* the last burst leaves something, too */
-	*ret_last_burst_ns = pair_now_ns();
-	return 0;
-}
-
-static void
-source_resume(void *ctx)
-{
-	struct pair *pair = ctx;
-
-	pair->resumes++;
-	pair->resumed_hash = pair_hash(pair);
-	__atomic_store_n(&pair->pause, 0, __ATOMIC_RELEASE);
-}
-
-static void
-source_released(void *ctx)
-{
-	struct pair *pair = ctx;
-
-	__atomic_fetch_add(&pair->releases, 1, __ATOMIC_RELEASE);
-}
-
-static void
-source_throttle(void *ctx, unsigned int percent)
-{
-	struct pair *pair = ctx;
-
-	pair->throttles++;
-	if (percent > pair->throttle_most)
-		pair->throttle_most = percent;
-	__atomic_store_n(&pair->throttle, percent, __ATOMIC_RELEASE);
-}
-
-/* Somebody who can reach the socket, and does not know the token. */
-static void
-send_stranger(struct pair *pair)
-{
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	uint8_t rubbish[80];
-
-	memset(rubbish, 'x', sizeof(rubbish));
-	snprintf(un.sun_path, sizeof(un.sun_path), "%.100s", pair->dest_uri + 5);
-	pair->stranger = socket(AF_UNIX, SOCK_STREAM, 0);
-	if (connect(pair->stranger, (struct sockaddr *)&un, sizeof(un)) != 0 ||
-		send(pair->stranger, rubbish, sizeof(rubbish), MSG_NOSIGNAL) < 0)
-		pair->stranger = -1;
-}
-
-static int
-source_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent)
-{
-	struct pair *pair = ctx;
-
-	pair->lends += i == 0;
-	/* at first it is asked whether it could; then it is connected, and has said nothing */
-	if (pair->opts.stranger && pair->lends == 2 && pair->stranger == 0)
-		send_stranger(pair);
-	if (i == PAIR_REGIONS - (unsigned int)pair->opts.lend_less)
-		return 0;
-	snprintf(ret_lent->name, sizeof(ret_lent->name), "%s", region_names[i]);
-	ret_lent->fd = pair->fd[i];
-	return 1;
-}
-
-static int
-source_late(void *ctx, struct wherry_late_frame *ret_frame)
-{
-	static uint8_t bytes[1024];
-	struct pair *pair = ctx;
-	unsigned int n = pair->late_asked;
-
-	if (n == pair->opts.late || pair->quiesces == 0)
-		return 0;
-	memset(bytes, (int)n, sizeof(bytes));
-	*ret_frame = (struct wherry_late_frame){
-		.port = 3, .queue = n % 4, .bytes = bytes, .len = n + 14
-	};
-	pair->late_asked++;
-	return 1;
-}
-
-static void
-source_silence(void *ctx)
-{
-	struct pair *pair = ctx;
-
-	pair->silences++;
-}
-
-static int
-section_save(void *ctx, void *buf, size_t cap)
-{
-	struct pair *pair = ctx;
-
-	if (pair->opts.leak && pair->quiesces > 0) /* all pages have been sent */
-		write_one(pair, 0, PAIR_PAGE);
-	return snprintf(buf, cap, "quiesced %u", pair->quiesces);
-}
-
-static void
-source_create(struct pair *pair)
-{
-	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
-		.throttle = source_throttle,
-		.resume = source_resume,
-		.released = source_released,
-		.late = pair->opts.late != 0 ? source_late : NULL,
-		.silence = source_silence,
-		.lend = pair->opts.lend ? source_lend : NULL,
-		.takeover = pair_refuse,
-		.ctx = pair };
-	struct wherry_section section = {
-		.name = "port0", .version = 1, .save = section_save, .ctx = pair
-	};
-	struct wherry_agent_opts opts = { .name = "test",
-		.control = pair->control,
-		.ops = &ops,
-		.arbiter = pair_arbiter(pair),
-		.tls = pair->opts.tls,
-		.insecure = pair->opts.insecure };
-
-	CHECK_EQ(pair_make_watches(pair, NULL, 0), 0);
-	opts.tracker = pair->tracker;
-	CHECK_EQ(wherry_agent_create(&opts, &pair->agent), 0);
-	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), 0);
-	CHECK_EQ(wherry_agent_add_section(pair->agent, &section), -EEXIST);
-	CHECK_EQ(wherry_agent_start(pair->agent), 0);
-}
-
 static void
 name_everything(struct pair *pair)
 {
@@ -303,7 +124,9 @@ name_everything(struct pair *pair)
 	else
 		snprintf(pair->arbiter, sizeof(pair->arbiter), "lock:%s.owner", base);
 	memcpy(pair->uri, pair->dest_uri, sizeof(pair->uri));
-	if (pair->opts.plan.kind != PROXY_NONE)
+	if (pair->opts.plan.kind != PROXY_NONE && pair->opts.tcp)
+		snprintf(pair->uri, sizeof(pair->uri), "tcp:127.0.0.1:%u", free_port());
+	else if (pair->opts.plan.kind != PROXY_NONE)
 		snprintf(pair->uri, sizeof(pair->uri), "unix:%s.proxy", base);
 }
 
@@ -339,7 +162,7 @@ static void
 make_memory(struct pair *pair, int i)
 {
 	if (!pair->opts.lend) {
-		pair->mem[i] = map(pair->len[i], MAP_PRIVATE);
+		pair->mem[i] = map(pair->len[i], pair->opts.apart ? MAP_SHARED : MAP_PRIVATE);
 		return;
 	}
 	pair->fd[i] = pair_make_file(pair, i);
@@ -379,6 +202,25 @@ pair_start_dest(struct pair *pair)
 	}
 }
 
+/* A source in a process of its own: it serves, and has not begun to migrate. */
+static void
+start_apart(struct pair *pair)
+{
+	uint64_t end = pair_now_ns() + 10000000000u;
+
+	fflush(stdout);
+	pair->source = fork();
+	CHECK(pair->source >= 0);
+	if (pair->source == 0)
+		pair_apart_main(pair);
+	CHECK_EQ(pair_make_watches(pair, NULL, 0), 0); /* of this process: for pair_serve_as */
+	while (!__atomic_load_n(&pair->apart->serves, __ATOMIC_ACQUIRE)) {
+		CHECK_EQ(waitpid(pair->source, NULL, WNOHANG), 0);
+		CHECK(pair_now_ns() < end);
+		pair_sleep_us(500);
+	}
+}
+
 struct pair *
 pair_create(const struct pair_opts *opts)
 {
@@ -392,16 +234,18 @@ pair_create(const struct pair_opts *opts)
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		make_memory(pair, i);
 	pair->shared = map(sizeof(*pair->shared), MAP_SHARED);
+	pair->apart = map(sizeof(*pair->apart), MAP_SHARED);
 	name_everything(pair);
 	if (!opts->no_dest)
 		pair_start_dest(pair);
 	fill(pair);
-	if (opts->plan.kind != PROXY_NONE)
-		pair->proxy = proxy_create(pair->uri + 5, pair->dest_uri + 5, &opts->plan);
 	pair->writing = opts->writer; /* the agent's thread reads it */
-	source_create(pair);
-	if (opts->writer)
-		CHECK_EQ(pthread_create(&pair->writer, NULL, writer_main, pair), 0);
+	if (opts->apart)
+		start_apart(pair);
+	else
+		CHECK_EQ(pair_source_start(pair), 0);
+	if (opts->plan.kind != PROXY_NONE)
+		pair->proxy = proxy_create(pair->uri, pair->dest_uri, &opts->plan);
 	return pair;
 }
 
@@ -532,14 +376,37 @@ pair_check_stayed(struct pair *pair, const struct wherry_status *status)
 	CHECK(!pair->writing); /* else it stands still */
 }
 
+bool
+pair_source_owns(const struct pair *pair, uint64_t *ret_epoch)
+{
+	struct wherry_arbiter *arbiter;
+	struct wherry_owner now;
+
+	CHECK_EQ(wherry_arbiter_open(pair->arbiter, &arbiter), 0);
+	CHECK_EQ(wherry_arbiter_read(arbiter, &now), 0);
+	wherry_arbiter_close(arbiter);
+	*ret_epoch = now.epoch;
+	return strcmp(strchr(now.id, ':') + 1, pair->control) == 0;
+}
+
+int
+pair_serve_as(const struct pair *pair, const char *control, struct wherry_agent **ret_agent)
+{
+	const struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse };
+	const struct wherry_agent_opts opts = { .name = "other",
+		.control = control,
+		.tracker = pair->tracker,
+		.ops = &ops,
+		.arbiter = pair->arbiter };
+
+	CHECK_EQ(wherry_agent_create(&opts, ret_agent), 0);
+	return wherry_agent_start(*ret_agent);
+}
+
 void
 pair_destroy(struct pair *pair)
 {
-	wherry_agent_destroy(pair->agent);
-	if (pair->writing) {
-		__atomic_store_n(&pair->stop, 1, __ATOMIC_RELEASE);
-		pthread_join(pair->writer, NULL);
-	}
+	pair_source_stop(pair);
 	if (pair->child > 0 && pair->status == -1)
 		pair_reap(pair);
 	pair_drop_watches(pair);
@@ -549,6 +416,7 @@ pair_destroy(struct pair *pair)
 	for (int i = 0; pair->opts.lend && i < PAIR_REGIONS; i++)
 		close(pair->fd[i]);
 	munmap(pair->shared, sizeof(*pair->shared));
+	munmap(pair->apart, sizeof(*pair->apart));
 	if (pair->opts.arbiter != NULL)
 		unlink(pair->arbiter + strlen("lock:"));
 	free(pair);

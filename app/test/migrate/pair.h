@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "proxy.h"
+#include "vitals.h"
 #include "wherry_migrate.h"
 
 #define PAIR_REGIONS 2
@@ -51,6 +52,7 @@ struct pair_opts {
 	bool lend;                       /* memory is handed over as files */
 	bool lend_less;                  /* but for the second region */
 	bool stranger;                   /* one connects before it is */
+	bool apart;                      /* the source is a process of its own, too: cell.h */
 	const char *arbiter; /* spec of the arbiter of both, "lock": one is made; NULL: none */
 };
 
@@ -63,9 +65,20 @@ struct pair_shared {
 	unsigned int verifies, takeovers, discards, loads;
 	unsigned int injected, injected_wrong;
 	unsigned int borrowed;
+	struct vitals before, after;
 	char section[32]; /* as loaded */
 	char log[4096];   /* its warnings and errors */
 	char trouble[256];
+};
+
+/* Of a source that is a process of its own: what it is told, and what it has come to know. */
+struct pair_apart {
+	struct wherry_migrate_params params;
+	unsigned int serves, go, rests, end; /* atomic: it does; it is to; it does; it is to */
+	int rc;
+	struct wherry_status status;
+	unsigned int quiesces, resumes, releases;
+	struct vitals before, after;
 };
 
 struct pair {
@@ -78,7 +91,9 @@ struct pair {
 	struct pair_shared *shared;
 	char dest_uri[128], uri[128], control[128], arbiter[160];
 	pid_t child;
-	int status; /* of the child; -1: it has not been waited for */
+	int status;   /* of the child; -1: it has not been waited for */
+	pid_t source; /* of opts.apart */
+	struct pair_apart *apart;
 	struct proxy *proxy;
 	struct wherry_tracker *tracker;
 	struct wherry_watch *watches[PAIR_REGIONS];
@@ -119,6 +134,10 @@ uint64_t pair_hash(const struct pair *pair);
 void pair_check_moved(struct pair *pair, const struct wherry_status *status);
 /* It has come to nothing: the source serves, the destination has said why. */
 void pair_check_stayed(struct pair *pair, const struct wherry_status *status);
+/* Does the arbiter's record name the source? And in which epoch. */
+bool pair_source_owns(const struct pair *pair, uint64_t *ret_epoch);
+/* One more agent that begins to serve, known by that control socket; what starting it returned. */
+int pair_serve_as(const struct pair *pair, const char *control, struct wherry_agent **ret_agent);
 void pair_destroy(struct pair *pair);
 
 #endif /* PAIR_H */

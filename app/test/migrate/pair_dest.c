@@ -15,9 +15,8 @@
 void __gcov_dump(void);
 #endif
 
-/* _exit forgets what was counted. */
-static void
-save_coverage(void)
+void
+pair_save_coverage(void)
 {
 #ifdef WHERRY_COVERAGE
 	__gcov_dump();
@@ -178,7 +177,7 @@ pair_child_main(struct pair *pair)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
 	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
-	for (int i = 0; pair->opts.lend && i < PAIR_REGIONS; i++)
+	for (int i = 0; (pair->opts.lend || pair->opts.apart) && i < PAIR_REGIONS; i++)
 		pair_map_file(pair, i, pair_make_file(pair, i), PROT_READ | PROT_WRITE);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
@@ -192,9 +191,11 @@ pair_child_main(struct pair *pair)
 	}
 	if (pair->opts.dest_fault != 0)
 		wherry_fault_arm(pair->opts.dest_fault);
+	pair->shared->before = vitals_now();
 	__atomic_store_n(&pair->shared->listening, 1, __ATOMIC_RELEASE);
 	pair->shared->wait_rc = wherry_agent_wait(pair->agent);
 	await_injected(pair);
+	pair->shared->after = vitals_settled(pair->shared->before);
 	wherry_agent_get_status(pair->agent, &pair->shared->status);
 	pair->shared->hash = pair_hash(pair);
 	if (wherry_fault_fired() != NULL)
@@ -203,6 +204,6 @@ pair_child_main(struct pair *pair)
 	wherry_fault_disarm();
 	wherry_agent_destroy(pair->agent);
 	pair_drop_watches(pair);
-	save_coverage();
+	pair_save_coverage();
 	_exit(0);
 }

@@ -6,6 +6,7 @@
 
 #include "pair.h"
 
+extern const char *const pair_region_names[PAIR_REGIONS];
 void pair_sleep_us(unsigned int us);
 /* CLOCK_MONOTONIC. */
 uint64_t pair_now_ns(void);
@@ -14,6 +15,14 @@ int pair_make_watches(struct pair *pair, const char *first_name, size_t less);
 void pair_drop_watches(struct pair *pair);
 /* The destination, from fork to exit. */
 void pair_child_main(struct pair *pair);
+
+/* The source's agent, and its writer; -errno. */
+int pair_source_start(struct pair *pair);
+void pair_source_stop(struct pair *pair);
+/* A source in a process of its own, from fork to exit. */
+void pair_apart_main(struct pair *pair);
+/* _exit forgets what was counted. */
+void pair_save_coverage(void);
 
 /* Memory that is a file: of region i, -1: none; and mapped in the place of what is there. */
 int pair_make_file(struct pair *pair, int i);

@@ -1,19 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy.h"
 #include "test.h"
 #include "wherry_stream.h"
 
+/* What a URI says. */
+struct place {
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+		struct sockaddr_in in;
+	} at;
+	socklen_t len;
+};
+
+#define PROXY_SLOW_BYTES 256u /* in a millisecond, or a little more */
+
 struct proxy {
 	struct proxy_plan plan;
-	char dest_path[108], path[108];
+	struct place here, dest;
 	int listen_fd, fd[2]; /* fd[0]: source, fd[1]: destination */
 	int quit[2];          /* a pipe */
 	struct wherry_decoder *dec[2];
@@ -22,13 +36,21 @@ struct proxy {
 	pthread_t thread;
 };
 
-static struct sockaddr_un
-address(const char *path)
+static struct place
+place_of(const char *uri)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct place p = { .len = sizeof(p.at.un) };
 
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
-	return un;
+	if (strncmp(uri, "unix:", 5) == 0) {
+		p.at.un.sun_family = AF_UNIX;
+		snprintf(p.at.un.sun_path, sizeof(p.at.un.sun_path), "%s", uri + 5);
+		return p;
+	}
+	p.len = sizeof(p.at.in);
+	p.at.in = (struct sockaddr_in){ .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)strtoul(strrchr(uri, ':') + 1, NULL, 10)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	return p;
 }
 
 void
@@ -42,6 +64,51 @@ proxy_write_all(int fd, const uint8_t *bytes, size_t len)
 		bytes += n;
 		len -= (size_t)n;
 	}
+}
+
+static bool
+is_slow(const struct proxy *p, bool back)
+{
+	return p->struck && p->plan.kind == PROXY_SLOW && p->plan.back == back;
+}
+
+/* What has come from that side, or of that so much as a slow reader takes in a millisecond. */
+static ssize_t
+take(struct proxy *p, bool back, uint8_t *space, size_t cap, int flags)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
+	if (is_slow(p, back)) {
+		nanosleep(&ms, NULL);
+		cap = cap < PROXY_SLOW_BYTES ? cap : PROXY_SLOW_BYTES;
+	}
+	return recv(p->fd[back ? 1 : 0], space, cap, flags);
+}
+
+static size_t
+take_body(struct proxy *p, bool back, uint8_t *space, size_t len)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		ssize_t n = take(p, back, space + got, len - got, 0);
+
+		if (n <= 0)
+			break;
+		got += (size_t)n;
+	}
+	wherry_decoder_took(p->dec[back], len);
+	return got;
+}
+
+/* Closing sends RST, and nothing of what is still on its way. */
+static void
+reset_both(const struct proxy *p)
+{
+	const struct linger hard = { .l_onoff = 1 };
+
+	for (int i = 0; i < 2; i++)
+		setsockopt(p->fd[i], SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 }
 
 static bool
@@ -60,6 +127,39 @@ change_format(uint8_t *bytes, const struct wherry_record *rec)
 	wherry_record_seal(bytes, (enum wherry_record_type)rec->type, rec->number, rec->len);
 }
 
+/* What becomes of the record that is meant; how many bytes of it are passed on. */
+static size_t
+strike(struct proxy *p, const struct wherry_record *rec, uint8_t *bytes, size_t len)
+{
+	__atomic_store_n(&p->struck, true, __ATOMIC_RELEASE); /* for proxy_struck */
+	switch (p->plan.kind) {
+	case PROXY_CORRUPT:
+		bytes[test_random() % len] ^= 0x10;
+		return len;
+	case PROXY_FORMAT:
+		change_format(bytes, rec);
+		return len;
+	case PROXY_CALL:
+		p->plan.call(p->plan.ctx);
+		p->over = p->over || p->plan.last;
+		return len;
+	case PROXY_SLOW:
+		return len;
+	case PROXY_RESET:
+		reset_both(p);
+		p->over = true;
+		return 0;
+	case PROXY_CLOSE:
+		p->over = true;
+		return 0;
+	case PROXY_CUT:
+		p->over = true;
+		return len / 2;
+	default:
+		return 0;
+	}
+}
+
 /* The record is bytes of the decoder's buffer: header and payload in one piece, then its body. */
 static void
 pass(struct proxy *p, bool back, const struct wherry_record *rec)
@@ -70,24 +170,11 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 
 	memcpy(bytes, rec->payload - WHERRY_STREAM_HEADER, head);
 	if (rec->body > 0) {
-		ssize_t n = recv(p->fd[back ? 1 : 0], bytes + head, rec->body, MSG_WAITALL);
-
-		wherry_decoder_took(p->dec[back], rec->body);
-		len = head + (n > 0 ? (size_t)n : 0);
+		len = head + take_body(p, back, bytes + head, rec->body);
 		p->over = len < head + rec->body;
 	}
-	if (is_meant(p, back, rec)) {
-		__atomic_store_n(&p->struck, true, __ATOMIC_RELEASE); /* for proxy_struck */
-		p->over = p->over || p->plan.kind == PROXY_CLOSE || p->plan.kind == PROXY_CUT;
-		if (p->plan.kind == PROXY_CORRUPT)
-			bytes[test_random() % len] ^= 0x10;
-		else if (p->plan.kind == PROXY_FORMAT)
-			change_format(bytes, rec);
-		else if (p->plan.kind == PROXY_CALL)
-			p->plan.call(p->plan.ctx);
-		else
-			len = p->plan.kind == PROXY_CUT ? len / 2 : 0;
-	}
+	if (is_meant(p, back, rec))
+		len = strike(p, rec, bytes, len);
 	if (p->plan.kind != PROXY_SILENT || !p->struck)
 		proxy_write_all(to, bytes, len);
 	free(bytes);
@@ -97,7 +184,6 @@ pass(struct proxy *p, bool back, const struct wherry_record *rec)
 static bool
 forward(struct proxy *p, bool back)
 {
-	int from = p->fd[back ? 1 : 0];
 	struct wherry_record rec;
 	uint8_t *space;
 	size_t cap;
@@ -109,7 +195,7 @@ forward(struct proxy *p, bool back)
 	if (p->over || rc < 0)
 		return false;
 	space = wherry_decoder_space(p->dec[back], &cap);
-	n = recv(from, space, cap, MSG_DONTWAIT);
+	n = take(p, back, space, cap, MSG_DONTWAIT);
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
 	wherry_decoder_fed(p->dec[back], (size_t)n);
@@ -143,33 +229,43 @@ static void *
 proxy_main(void *arg)
 {
 	struct proxy *p = arg;
-	struct sockaddr_un un = address(p->dest_path);
 	struct pollfd fds[2] = { { p->quit[0], POLLIN, 0 }, { p->listen_fd, POLLIN, 0 } };
 
 	if (poll(fds, 2, -1) <= 0 || fds[0].revents != 0)
 		return NULL;
-	p->fd[0] = accept(p->listen_fd, NULL, NULL);
-	p->fd[1] = socket(AF_UNIX, SOCK_STREAM, 0);
-	if (connect(p->fd[1], (struct sockaddr *)&un, sizeof(un)) == 0)
+	p->fd[0] = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	p->fd[1] = socket(p->dest.at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(p->fd[1], &p->dest.at.any, p->dest.len) == 0)
 		run(p);
 	close(p->fd[0]);
 	close(p->fd[1]);
 	return NULL;
 }
 
+static void
+listen_here(struct proxy *p)
+{
+	const int on = 1,
+		  small = 4096; /* what a slow reader has not taken waits at the sender's side */
+
+	p->listen_fd = socket(p->here.at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(p->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (p->plan.kind == PROXY_SLOW)
+		setsockopt(p->listen_fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	CHECK_EQ(bind(p->listen_fd, &p->here.at.any, p->here.len), 0);
+	CHECK_EQ(listen(p->listen_fd, 1), 0);
+}
+
 struct proxy *
-proxy_create(const char *path, const char *dest_path, const struct proxy_plan *plan)
+proxy_create(const char *uri, const char *dest_uri, const struct proxy_plan *plan)
 {
 	struct proxy *p = calloc(1, sizeof(*p));
-	struct sockaddr_un un = address(path);
 
 	CHECK(p != NULL);
 	p->plan = *plan;
-	snprintf(p->path, sizeof(p->path), "%s", path);
-	snprintf(p->dest_path, sizeof(p->dest_path), "%s", dest_path);
-	p->listen_fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	CHECK_EQ(bind(p->listen_fd, (struct sockaddr *)&un, sizeof(un)), 0);
-	CHECK_EQ(listen(p->listen_fd, 1), 0);
+	p->here = place_of(uri);
+	p->dest = place_of(dest_uri);
+	listen_here(p);
 	CHECK_EQ(pipe(p->quit), 0);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(wherry_decoder_create(&p->dec[i]), 0);
@@ -201,6 +297,7 @@ proxy_destroy(struct proxy *p)
 		close(p->quit[i]);
 	}
 	close(p->listen_fd);
-	unlink(p->path);
+	if (p->here.at.any.sa_family == AF_UNIX)
+		unlink(p->here.at.un.sun_path);
 	free(p);
 }

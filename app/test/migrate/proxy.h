@@ -3,8 +3,7 @@
 #define PROXY_H
 
 /*
- * Stands between source and destination, on Unix sockets, and does one bad thing: to
- * the nth record of a type that comes by in one direction, or of any type.
+ * Stands between source and destination and does one bad thing: to the nth record of a type that comes by in one direction, or of any type.
  */
 
 #include <stdbool.h>
@@ -20,21 +19,24 @@ enum proxy_kind {
 	PROXY_SWALLOW, /* leave it out */
 	PROXY_FORMAT,  /* hello: make it one of the next format */
 	PROXY_CALL,    /* call the test, then pass it on */
+	PROXY_RESET,   /* close both connections hard: TCP's RST */
+	PROXY_SLOW,    /* from now on, what comes that way is read a little at a time */
 };
 
 struct proxy_plan {
 	enum proxy_kind kind;
-	bool back;               /* from destination to source */
-	unsigned int type;       /* enum wherry_record_type; 0: any */
-	unsigned int nth;        /* from 0 */
+	bool back;         /* from destination to source */
+	unsigned int type; /* enum wherry_record_type; 0: any */
+	unsigned int nth;  /* from 0 */
+	bool last;         /* of call: both connections are closed when it has been passed on */
 	void (*call)(void *ctx); /* on the proxy's thread */
 	void *ctx;
 };
 
 struct proxy;
 
-/* Listens on path, connects to the destination's path when somebody comes. */
-struct proxy *proxy_create(const char *path, const char *dest_path, const struct proxy_plan *plan);
+/* Listens on uri, connects to the destination's when somebody comes: unix:PATH or tcp:127.0.0.1:PORT. */
+struct proxy *proxy_create(const char *uri, const char *dest_uri, const struct proxy_plan *plan);
 /* Has it done it? */
 bool proxy_struck(const struct proxy *proxy);
 /* In pre-copy a page is sent live, and what came otherwise is sent again: lib/migrate/torn_priv.h. */

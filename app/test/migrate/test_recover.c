@@ -326,11 +326,10 @@ strike_recovery(enum proxy_kind kind, bool back, unsigned int type)
 	struct wherry_status st;
 	struct pair *pair = pause_at(&first, true, &st);
 	struct proxy *proxy;
-	char path[140], uri[160];
+	char uri[160];
 
-	snprintf(path, sizeof(path), "%.100s.2", pair->dest_uri + 5);
-	snprintf(uri, sizeof(uri), "unix:%s", path);
-	proxy = proxy_create(path, pair->dest_uri + 5, &second);
+	snprintf(uri, sizeof(uri), "%.100s.2", pair->dest_uri);
+	proxy = proxy_create(uri, pair->dest_uri, &second);
 	mig_channel_destroy(call_dest(pair)); /* it listens: the proxy connects once */
 	CHECK_EQ(wherry_agent_recover(pair->agent, uri), 0);
 	cut_await_paused(pair, 2, &st);

@@ -26,35 +26,12 @@ static const unsigned int forward[] = { WHERRY_REC_HELLO, WHERRY_REC_PAGES, WHER
 static const unsigned int backward[] = { WHERRY_REC_HELLO, WHERRY_REC_GOT, WHERRY_REC_READY,
 	WHERRY_REC_RUNNING };
 
-static void
-at_every_record(void (*fn)(bool back, unsigned int type))
-{
-	for (size_t i = 0; i < sizeof(forward) / sizeof(forward[0]); i++)
-		fn(false, forward[i]);
-	for (size_t i = 0; i < sizeof(backward) / sizeof(backward[0]); i++)
-		fn(true, backward[i]);
-}
-
-/* The record, and whose it is. */
-static bool
-source_owns(const struct pair *pair, uint64_t *ret_epoch)
-{
-	struct wherry_arbiter *arbiter;
-	struct wherry_owner now;
-
-	CHECK_EQ(wherry_arbiter_open(pair->arbiter, &arbiter), 0);
-	CHECK_EQ(wherry_arbiter_read(arbiter, &now), 0);
-	wherry_arbiter_close(arbiter);
-	*ret_epoch = now.epoch;
-	return strcmp(strchr(now.id, ':') + 1, pair->control) == 0;
-}
-
 /* One runs, it is the one that the record names, and the other one knows. */
 static void
 check_one_owner(struct pair *pair, const struct wherry_status *st)
 {
 	uint64_t epoch;
-	bool source = source_owns(pair, &epoch);
+	bool source = pair_source_owns(pair, &epoch);
 
 	if (st->state == WHERRY_STATE_RELEASED) {
 		CHECK(!source);
@@ -80,11 +57,11 @@ TEST_EACH(switchover_moves_the_record_with_the_state, kinds, kind)
 		opts.arbiter = etcd_spec(etcd);
 	}
 	pair = pair_create(&opts);
-	CHECK(source_owns(pair, &epoch));
+	CHECK(pair_source_owns(pair, &epoch));
 	CHECK_EQ(epoch, 1);
 	pair_migrate(pair, NULL, &st);
 	pair_check_moved(pair, &st);
-	CHECK(!source_owns(pair, &epoch));
+	CHECK(!pair_source_owns(pair, &epoch));
 	CHECK_EQ(epoch, 2);
 	CHECK(pair->shared->status.arbiter_ns > 0);
 	CHECK(st.blackout_ns > pair->shared->status.arbiter_ns);
@@ -131,105 +108,6 @@ TEST(switchover_leaves_one_owner_whatever_record_is_lost)
 	}
 	strike_each(PROXY_SILENT, false, forward + 4, 1);
 	strike_each(PROXY_SILENT, true, backward + 2, 2);
-}
-
-static void
-kill_child(void *ctx)
-{
-	struct pair *pair = *(struct pair **)ctx;
-
-	kill(pair->child, SIGKILL);
-}
-
-static void
-stop_child(void *ctx)
-{
-	struct pair *pair = *(struct pair **)ctx;
-
-	kill(pair->child, SIGSTOP);
-}
-
-static void
-wait_killed(struct pair *pair)
-{
-	CHECK_EQ(waitpid(pair->child, &pair->status, 0), pair->child);
-	CHECK(WIFSIGNALED(pair->status));
-	CHECK_EQ(WTERMSIG(pair->status), SIGKILL);
-}
-
-/* A source that survives serves, unless the one that died had become owner before. */
-static void
-kill_at(bool back, unsigned int type)
-{
-	struct pair *pair;
-	struct pair_opts opts = { .len = SMALL,
-		.writer = true,
-		.arbiter = "lock",
-		.plan = { .kind = PROXY_CALL,
-			.back = back,
-			.type = type,
-			.call = kill_child,
-			.ctx = &pair } };
-	struct wherry_status st;
-	uint64_t epoch;
-
-	pair = pair_create(&opts);
-	pair_migrate(pair, NULL, &st);
-	CHECK(proxy_struck(pair->proxy));
-	wait_killed(pair);
-	if (source_owns(pair, &epoch)) {
-		CHECK_EQ(st.state, WHERRY_STATE_SERVING);
-		CHECK_EQ(pair->resumes, pair->quiesces);
-		CHECK_EQ(pair->releases, 0);
-		CHECK_EQ(pair->shared->takeovers, 0);
-	} else {
-		CHECK(type == WHERRY_REC_READY || type == WHERRY_REC_RUNNING);
-		CHECK_EQ(st.state, WHERRY_STATE_RELEASED);
-		CHECK_EQ(pair->resumes, 0);
-	}
-	pair_destroy(pair);
-}
-
-TEST(switchover_survives_kill_9_of_the_destination_at_every_record)
-{
-	at_every_record(kill_at);
-}
-
-/*
- * Stopped for longer than the source waits, then let go: it must find out that it is late.
- * It may have been stopped with the record's file locked: then nobody knows until it goes on.
- */
-static void
-stop_at(bool back, unsigned int type)
-{
-	struct pair *pair;
-	struct pair_opts opts = { .len = SMALL,
-		.writer = true,
-		.arbiter = "lock",
-		.plan = { .kind = PROXY_CALL,
-			.back = back,
-			.type = type,
-			.call = stop_child,
-			.ctx = &pair } };
-	struct wherry_migrate_params params = { .timeout_ms = 800 };
-	struct wherry_status st;
-
-	pair = pair_create(&opts);
-	CHECK_EQ(pair_begin(pair, &params), 0);
-	for (unsigned int i = 0; !proxy_struck(pair->proxy); i++) {
-		CHECK(i < 20000);
-		pair_sleep_us(1000);
-	}
-	pair_sleep_us(params.timeout_ms * 2500);
-	kill(pair->child, SIGCONT);
-	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
-	check_one_owner(pair, &st);
-	pair_destroy(pair);
-}
-
-TEST(switchover_survives_a_destination_that_stops_for_longer_than_the_timeout)
-{
-	at_every_record(stop_at);
 }
 
 static void
@@ -319,20 +197,6 @@ TEST(switchover_source_that_is_no_longer_owner_does_not_begin)
 	pair_destroy(pair);
 }
 
-static int
-start_serving(const struct pair *pair, const char *control, struct wherry_agent **ret_agent)
-{
-	const struct wherry_agent_ops ops = { .quiesce = pair_refuse, .takeover = pair_refuse };
-	const struct wherry_agent_opts opts = { .name = "other",
-		.control = control,
-		.tracker = pair->tracker,
-		.ops = &ops,
-		.arbiter = pair->arbiter };
-
-	CHECK_EQ(wherry_agent_create(&opts, ret_agent), 0);
-	return wherry_agent_start(*ret_agent);
-}
-
 TEST(switchover_process_that_is_not_owner_does_not_start)
 {
 	struct pair_opts opts = { .len = SMALL, .no_dest = true, .arbiter = "lock" };
@@ -342,12 +206,12 @@ TEST(switchover_process_that_is_not_owner_does_not_start)
 	uint64_t epoch;
 
 	snprintf(control, sizeof(control), "%s.other", pair->control);
-	CHECK_EQ(start_serving(pair, control, &other), -EPERM);
+	CHECK_EQ(pair_serve_as(pair, control, &other), -EPERM);
 	wherry_agent_destroy(other);
 	/* but one that was owner, and died, is: in a new epoch */
 	wherry_agent_destroy(pair->agent);
-	CHECK_EQ(start_serving(pair, pair->control, &pair->agent), 0);
-	CHECK(source_owns(pair, &epoch));
+	CHECK_EQ(pair_serve_as(pair, pair->control, &pair->agent), 0);
+	CHECK(pair_source_owns(pair, &epoch));
 	CHECK_EQ(epoch, 2);
 	pair_destroy(pair);
 }

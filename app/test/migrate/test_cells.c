@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Each failure at each record of the protocol, of either side: cell.h says what must hold.
+ * By day a sample, WHERRY_RUNS=100 runs all of them a hundred times.
+ */
+#include <signal.h>
+
+#include "cell.h"
+#include "test.h"
+#include "wherry_stream.h"
+
+static const char *const arbiters[] = { "lock", "none", NULL };
+
+/* What a day has time for. */
+enum day { ALL, SAMPLE, FIRST };
+
+static bool
+is_for(enum day day, const struct cell *cell, const struct cell_record *record)
+{
+	return day == ALL || (day == SAMPLE && record->sample) ||
+		(day == FIRST && record == cell_records(cell->arbiter));
+}
+
+static void
+at_each_record(struct cell cell, enum day day)
+{
+	unsigned int runs = cell_runs();
+
+	for (const struct cell_record *r = cell_records(cell.arbiter); r->type != 0; r++) {
+		cell.back = r->back;
+		cell.type = r->type;
+		if (runs == 0 && !is_for(day, &cell, r))
+			continue;
+		for (unsigned int i = 0; i == 0 || i < runs; i++) {
+			enum wherry_state end = cell_run(&cell);
+
+			if (cell.kind == PROXY_SLOW)
+				CHECK_EQ(end, WHERRY_STATE_RELEASED);
+		}
+	}
+}
+
+TEST_EACH(cell_source_killed_leaves_at_most_one_owner, arbiters, arbiter)
+{
+	at_each_record((struct cell){ CELL_SOURCE, .signal = SIGKILL, .arbiter = arbiter }, ALL);
+}
+
+TEST_EACH(cell_destination_killed_leaves_at_most_one_owner, arbiters, arbiter)
+{
+	at_each_record((struct cell){ CELL_DEST, .signal = SIGKILL, .arbiter = arbiter }, ALL);
+}
+
+static void
+stop(enum cell_victim victim, const char *arbiter)
+{
+	const struct cell cell = { victim, .signal = SIGSTOP, .arbiter = arbiter, .timeout_ms = 800,
+		.stop_ms = 1800 };
+
+	at_each_record(cell, SAMPLE);
+}
+
+TEST_EACH(cell_source_stopped_for_longer_than_the_timeout_leaves_one_owner, arbiters, arbiter)
+{
+	stop(CELL_SOURCE, arbiter);
+}
+
+TEST_EACH(cell_destination_stopped_for_longer_than_the_timeout_leaves_one_owner, arbiters, arbiter)
+{
+	stop(CELL_DEST, arbiter);
+}
+
+TEST_EACH(cell_connection_reset_leaves_at_most_one_owner, arbiters, arbiter)
+{
+	at_each_record((struct cell){ .kind = PROXY_RESET, .arbiter = arbiter }, ALL);
+}
+
+/* What is read slowly is not silent. */
+TEST_EACH(cell_slow_reader_is_waited_for, arbiters, arbiter)
+{
+	const struct cell cell = {
+		.kind = PROXY_SLOW, .arbiter = arbiter, .timeout_ms = 5000, .still = true
+	};
+
+	at_each_record(cell, FIRST);
+}
