@@ -16,12 +16,15 @@
 
 /*
  * What every mapping, unmapping and harvest runs through lies together: on few pages, which a
- * CPU that comes back from the kernel has to find again.
+ * CPU that comes back from the kernel has to find again. Each begins a cache line: fewer of them, and
+ * in an emulated machine, whose memory of jumps has a place per line of a page, fewer in each other's place.
  */
-#define WHERRY_HOT __attribute__((hot))
+#define WHERRY_HOT __attribute__((hot, aligned(64)))
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
 
 struct wherry_sys_calls {
@@ -39,5 +42,20 @@ struct wherry_sys_calls {
 /* The kernel's, unless a test has put its own table here. Visible: plugins use it too. */
 extern const struct wherry_sys_calls *wherry_sys __attribute__((visibility("default")));
 extern const struct wherry_sys_calls wherry_sys_kernel;
+
+/*
+ * wherry_sys->ioctl() for what mappings, unmappings and harvests consist of: the kernel is called from
+ * where one stands, without the detour through the table.
+ */
+static inline int
+wherry_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	int rc;
+
+	if (wherry_sys != &wherry_sys_kernel)
+		return wherry_sys->ioctl(fd, request, arg);
+	rc = ioctl(fd, request, arg);
+	return rc < 0 ? -errno : rc;
+}
 
 #endif /* SYS_PRIV_H */

@@ -40,13 +40,20 @@ domain_next_locked(
 	return wherry_iova_next(dom->mappings, at, entry) && entry->span.iova <= last;
 }
 
-static void
-forget_mapping_locked(struct wherry_domain *dom, struct mapping *m) WHERRY_REQUIRES(&dom->lock)
+/* What belongs to it. */
+static inline void
+release(struct mapping *m)
 {
 	if (m->pending != NULL)
 		wherry_bitmap_destroy(m->pending);
 	if (m->view.p != NULL)
 		view_close(&m->view);
+}
+
+static void
+forget_mapping_locked(struct wherry_domain *dom, struct mapping *m) WHERRY_REQUIRES(&dom->lock)
+{
+	release(m);
 	wherry_iova_remove_room(dom->mappings, m);
 }
 
@@ -176,16 +183,19 @@ unmap_several_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_
 	return 0;
 }
 
-/* Most often it is one mapping: one search, and a span that was checked when it was mapped. */
+/*
+ * Most often it is one mapping: one search, and a span that was checked when it was mapped. It is out of
+ * the list before the backend is told, who cannot refuse.
+ */
 static int
 unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
 {
 	void *m;
 
-	if (!wherry_iova_exact(dom->mappings, span, &m))
+	if (wherry_iova_remove(dom->mappings, span, &m) != 0)
 		return unmap_several_locked(dom, span);
 	dom->drv->unmap(dom->be, span, NULL);
-	forget_mapping_locked(dom, m);
+	release(m);
 	return 0;
 }
 

@@ -11,9 +11,9 @@
 #include "iova_priv.h"
 
 #ifdef __SANITIZE_ADDRESS__ /* which is to see that a room is used after its end */
-#define KEEPS_SPARE false
+#define USES_SPARE false
 #else
-#define KEEPS_SPARE true
+#define USES_SPARE true
 #endif
 
 static int
@@ -111,10 +111,10 @@ get_node(struct wherry_iova_set *set, size_t room_len)
 
 	if (wherry_fault("iova.insert"))
 		return NULL;
-	if (node != NULL && node->room_len == room_len) {
-		set->spare = NULL;
+	set->spare = NULL;
+	if (node != NULL && node->room_len == room_len && USES_SPARE)
 		return node;
-	}
+	free(node);
 	node = malloc(sizeof(*node) + room_len);
 	if (node != NULL)
 		node->room_len = room_len;
@@ -160,18 +160,21 @@ wherry_iova_insert(struct wherry_iova_set *set, struct wherry_span span, void *v
 	return rc;
 }
 
-/* Everything that goes, goes here: so the tree's own removal is inlined. */
-WHERRY_HOT void
-wherry_iova_remove_room(struct wherry_iova_set *set, void *room)
+/* Its room is there until the next change: a mapping's backend is told after the one search. */
+static inline void
+take_out(struct wherry_iova_set *set, struct iova_node *node)
 {
-	struct iova_node *node = node_of(room);
-
 	RB_REMOVE(iova_tree, &set->tree, node);
 	set->n--;
-	if (set->spare == NULL && KEEPS_SPARE)
-		set->spare = node;
-	else
-		free(node);
+	if (set->spare != NULL)
+		free(set->spare);
+	set->spare = node;
+}
+
+void
+wherry_iova_remove_room(struct wherry_iova_set *set, void *room)
+{
+	take_out(set, node_of(room));
 }
 
 static struct iova_node *
@@ -184,18 +187,8 @@ exact_node(const struct wherry_iova_set *set, struct wherry_span span)
 	return node;
 }
 
-WHERRY_HOT bool
-wherry_iova_exact(const struct wherry_iova_set *set, struct wherry_span span, void **ret_value)
-{
-	const struct iova_node *node = exact_node(set, span);
-
-	if (node == NULL)
-		return false;
-	*ret_value = node->entry.value;
-	return true;
-}
-
-int
+/* One function, search and all: each call in it would be a jump to elsewhere. */
+WHERRY_HOT __attribute__((flatten)) int
 wherry_iova_remove(struct wherry_iova_set *set, struct wherry_span span, void **ret_value)
 {
 	struct iova_node *node = exact_node(set, span);
@@ -204,7 +197,7 @@ wherry_iova_remove(struct wherry_iova_set *set, struct wherry_span span, void **
 		return -ENOENT;
 	if (ret_value != NULL)
 		*ret_value = node->entry.value;
-	wherry_iova_remove_room(set, node->room);
+	take_out(set, node);
 	return 0;
 }
 

@@ -18,7 +18,7 @@ RB_HEAD(iova_tree, iova_node);
 
 struct wherry_iova_set {
 	struct iova_tree tree;   /* disjoint */
-	struct iova_node *spare; /* the last that was removed, for the next of its size; or NULL */
+	struct iova_node *spare; /* the last that was removed, until the next change; or NULL */
 	size_t n;
 	uint64_t cursor; /* where the next search for a hole begins */
 };

@@ -44,16 +44,14 @@ int wherry_iova_insert(struct wherry_iova_set *set, struct wherry_span span, voi
 	WHERRY_MUST_CHECK;
 /**
  * The same with a value of the set's own: @p len bytes, not initialized, aligned for pointers
- * and 64-bit words. They are there until the interval is removed: one block of memory for both.
+ * and 64-bit words: one block of memory for both. They are there until the interval has been removed and
+ * the set is changed once more.
  */
 int wherry_iova_insert_room(struct wherry_iova_set *set, struct wherry_span span, size_t len,
 	void **ret_room) WHERRY_MUST_CHECK;
-/** Take the interval away whose value is this room, which ends with it. */
+/** Take the interval away whose value is this room. */
 void wherry_iova_remove_room(struct wherry_iova_set *set, void *room);
-/** The value of the interval that is exactly @p span, in @p ret_value. */
-bool wherry_iova_exact(
-	const struct wherry_iova_set *set, struct wherry_span span, void **ret_value);
-/** Take the interval that is exactly @p span. -ENOENT: there is none such. */
+/** Take the interval that is exactly @p span; its value. -ENOENT: there is none such. */
 int wherry_iova_remove(struct wherry_iova_set *set, struct wherry_span span, void **ret_value);
 /** The interval that contains @p iova, in @p ret_entry. */
 bool wherry_iova_find(

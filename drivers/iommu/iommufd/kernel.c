@@ -34,7 +34,7 @@ meaning(int rc)
 static int
 call(int fd, unsigned long request, void *arg, const char *name)
 {
-	int rc = wherry_fault(name) ? -ENOMEM : wherry_sys->ioctl(fd, request, arg);
+	int rc = wherry_fault(name) ? -ENOMEM : wherry_sys_ioctl(fd, request, arg);
 
 	if (rc >= 0)
 		return 0;
@@ -168,20 +168,11 @@ kernel_ioas_copy(int fd, uint32_t from, uint32_t to, struct wherry_span span, un
 	return call(fd, IOMMU_IOAS_COPY, &c, "IOAS_COPY");
 }
 
-WHERRY_HOT void
-kernel_ioas_unmap(int fd, uint32_t ioas, struct wherry_span span)
+void
+kernel_unmap_failed(struct wherry_span span, int rc)
 {
-	struct iommu_ioas_unmap c = {
-		.size = sizeof(c),
-		.ioas_id = ioas,
-		.iova = span.iova,
-		.length = span.len,
-	};
-	int rc = wherry_sys->ioctl(fd, IOMMU_IOAS_UNMAP, &c);
-
-	if (rc < 0)
-		LOG_ERR("the kernel does not unmap %#llx, %#llx bytes: %s; devices reach it still",
-			(unsigned long long)span.iova, (unsigned long long)span.len, strerror(-rc));
+	LOG_ERR("the kernel does not unmap %#llx, %#llx bytes: %s; devices reach it still",
+		(unsigned long long)span.iova, (unsigned long long)span.len, strerror(-rc));
 }
 
 int
@@ -231,7 +222,7 @@ kernel_hwpt_get_dirty(
 		.data = (uintptr_t)bits,
 	};
 
-	int rc = wherry_sys->ioctl(fd, IOMMU_HWPT_GET_DIRTY_BITMAP, &c);
+	int rc = wherry_sys_ioctl(fd, IOMMU_HWPT_GET_DIRTY_BITMAP, &c);
 
 	if (rc < 0)
 		LOG_ERR("GET_DIRTY_BITMAP: %s", strerror(-rc));

@@ -46,7 +46,8 @@ int kernel_change_process(int fd);
 /* Share a whole mapping, and its pinned memory, with another IOAS. */
 int kernel_ioas_copy(
 	int fd, uint32_t from, uint32_t to, struct wherry_span span, unsigned int prot);
-void kernel_ioas_unmap(int fd, uint32_t ioas, struct wherry_span span);
+/* Say so: devices reach the span still. */
+void kernel_unmap_failed(struct wherry_span span, int rc);
 
 /* -EOPNOTSUPP: dirty bits were asked for and this IOMMU has none. */
 int kernel_hwpt_alloc(int fd, uint32_t dev_id, uint32_t ioas, bool dirty, uint32_t *ret_hwpt);
@@ -62,5 +63,20 @@ int kernel_device_bind(int device_fd, int fd, uint32_t *ret_dev_id);
 int kernel_device_attach(int device_fd, uint32_t hwpt);
 void kernel_device_detach(int device_fd);
 int kernel_device_hw(int fd, uint32_t dev_id, struct kernel_hw *ret_hw);
+
+static inline void
+kernel_ioas_unmap(int fd, uint32_t ioas, struct wherry_span span)
+{
+	struct iommu_ioas_unmap c = {
+		.size = sizeof(c),
+		.ioas_id = ioas,
+		.iova = span.iova,
+		.length = span.len,
+	};
+	int rc = wherry_sys_ioctl(fd, IOMMU_IOAS_UNMAP, &c);
+
+	if (rc < 0)
+		kernel_unmap_failed(span, rc);
+}
 
 #endif /* KERNEL_PRIV_H */

@@ -122,10 +122,8 @@ type1_forget(struct type1_domain *dom, struct wherry_span span)
 	void *m;
 
 	/* most often it is one mapping, and then one search is enough */
-	if (wherry_iova_exact(dom->maps, span, &m)) {
-		wherry_iova_remove_room(dom->maps, m);
+	if (wherry_iova_remove(dom->maps, span, &m) == 0)
 		return 1;
-	}
 	while (wherry_iova_next(dom->maps, span.iova, &e) &&
 		e.span.iova <= wherry_span_last(span)) {
 		wherry_iova_remove_room(dom->maps, e.value);
