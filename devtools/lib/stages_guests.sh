@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shared with the other files of devtools/test
 # Stage guests: the same tests in machines with real IOMMUs, kernels and drivers (devtools/vm).
 #
-# What the machines need is built first, when it is not in the cache: that takes a quarter of an
+# What the machines need is built first, when it is not in the cache: that takes half an
 # hour once, and shows in the log. A package or a mirror that is missing is a skip with its
 # reason, anything else that goes wrong is a failure. Then each test is a lane: a guest waits
 # for its devices half of its time, and another one runs meanwhile.
