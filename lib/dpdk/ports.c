@@ -55,9 +55,8 @@ port_start(struct port *p)
 		return rc;
 	}
 	p->at = PORT_RUNNING;
-	rc = port_filters_start(p);
-	if (rc == 0)
-		rc = port_flows_start(p);
+	port_filters_start(p);
+	rc = port_flows_start(p);
 	if (rc != 0)
 		(void)port_stop(p);
 	return rc;

@@ -119,7 +119,7 @@ int port_set_vlan(struct port *p, unsigned int id, bool on);
 
 /* The port is to be stopped; has been started: what many PMDs forget is as it was. */
 void port_filters_stop(struct port *p);
-int port_filters_start(struct port *p);
+void port_filters_start(struct port *p);
 
 /* The section of RSS, multicast addresses and VLANs; ctx is the ports. */
 #define FILTERS_SECTION "wherry.filters"
