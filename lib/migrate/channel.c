@@ -17,6 +17,7 @@
 #include "socket_priv.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
+#define PULSE_NS UINT64_C(300000000)
 #define LINGER_MS 1000 /* how long an abort waits at most for the peer to read it */
 
 struct mig_channel {
@@ -27,6 +28,7 @@ struct mig_channel {
 	uint64_t number;            /* of the next record sent */
 	uint64_t sent;              /* bytes; atomic */
 	size_t body;                /* bytes of the last record's body that have not been read */
+	uint64_t said;              /* when the last record was sent, ns */
 	uint64_t heard;             /* when the peer's last byte came, or was waited for from, ns */
 	bool kept_is_set;           /* kept has not been received yet */
 	bool is_wherry;
@@ -366,6 +368,7 @@ send_pieces(struct mig_channel *ch, struct outgoing out)
 {
 	int rc = send_all(ch, &out);
 
+	ch->said = ch->heard; /* send_all has looked at the clock */
 	if (rc != 0)
 		keep_rest(ch, &out);
 	return rc;
@@ -401,6 +404,12 @@ mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type)
 	uint8_t rec[WHERRY_STREAM_HEADER];
 
 	return mig_channel_send(ch, type, rec + sizeof(rec), 0);
+}
+
+int
+mig_channel_pulse(struct mig_channel *ch)
+{
+	return mig_now() - ch->said < PULSE_NS ? 0 : mig_channel_send_empty(ch, WHERRY_REC_PULSE);
 }
 
 /* Wait until the peer has closed, so that what it has not read yet is not thrown away. */

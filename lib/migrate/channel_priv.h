@@ -53,6 +53,11 @@ int mig_channel_send(
  */
 int mig_channel_send_batch(struct mig_channel *ch, uint8_t *payload, size_t len, struct iovec *iov,
 	size_t n, size_t bytes);
+/*
+ * Between two records: tell the peer that we are at work on what it has sent, if we have said
+ * nothing for a while. It waits for our answer, and does not see its bytes come in.
+ */
+int mig_channel_pulse(struct mig_channel *ch);
 /* Send a record without fields. */
 int mig_channel_send_empty(struct mig_channel *ch, enum wherry_record_type type);
 /*

@@ -15,6 +15,7 @@
 
 #define JOIN_MS 10000u    /* for all of them */
 #define JOIN_ONE_MS 2000u /* for the first record of each */
+#define LOOK_MS 300u      /* at what the lanes have got meanwhile */
 #define IDLE_MS 3600000u  /* a lane may have nothing to do; the first one notices silence */
 
 struct lane {
@@ -23,6 +24,11 @@ struct lane {
 	struct mig_placer placer;
 	uint64_t flushed; /* round; under the lanes' lock */
 	pthread_t thread;
+};
+
+/* Pages placed, and since when no more. */
+struct progress {
+	uint64_t pages, since;
 };
 
 struct mig_dest_lanes {
@@ -259,24 +265,45 @@ look(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used, struct mig_reason 
 	return rc != 0 ? rc : through;
 }
 
+/* Have pages come since it was asked last? The source, whose bytes may wait in the kernel, is told. */
+static int
+go_on(struct mig_dest_lanes *lanes, struct mig_channel *ch, struct progress *p,
+	struct mig_reason *reason)
+{
+	uint64_t pages = mig_dest_lanes_pages(lanes), now = mig_now();
+	int rc;
+
+	if (pages == p->pages) {
+		if (now - p->since < lanes->opts.peer->timeout_ms * UINT64_C(1000000))
+			return 0;
+		return mig_fail(reason, -ETIMEDOUT,
+			"the peer was silent for %u ms: is it alive, and the network up?",
+			lanes->opts.peer->timeout_ms);
+	}
+	*p = (struct progress){ .pages = pages, .since = now };
+	rc = mig_channel_pulse(ch);
+	return rc == 0 ? 0 : mig_fail(reason, rc, "%s", mig_channel_reason(ch));
+}
+
 int
 mig_dest_lanes_await(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used,
-	unsigned int timeout_ms, struct mig_reason *reason)
+	struct mig_channel *ch, struct mig_reason *reason)
 {
-	uint64_t pages = mig_dest_lanes_pages(lanes), drained;
+	struct progress p = { .pages = mig_dest_lanes_pages(lanes), .since = mig_now() };
+	unsigned int timeout_ms = lanes->opts.peer->timeout_ms;
+	uint64_t drained;
 	int rc;
 
 	while ((rc = look(lanes, n, used, reason)) == 0) {
-		rc = mig_wait(lanes->news_fd, POLLIN, lanes->opts.stop->fd, timeout_ms);
+		rc = mig_wait(lanes->news_fd, POLLIN, lanes->opts.stop->fd,
+			timeout_ms < LOOK_MS ? timeout_ms : LOOK_MS);
 		if (rc == -ECANCELED && mig_dest_lanes_failed(lanes, reason) == 0)
 			return mig_fail(reason, rc, "cancelled");
-		if (rc == 0 && pages == mig_dest_lanes_pages(lanes))
-			return mig_fail(reason, -ETIMEDOUT,
-				"the peer was silent for %u ms: is it alive, and the network up?",
-				timeout_ms);
-		pages = mig_dest_lanes_pages(lanes);
 		if (rc > 0 && read(lanes->news_fd, &drained, sizeof(drained)) < 0)
 			LOG_DEBUG("no news");
+		rc = go_on(lanes, ch, &p, reason);
+		if (rc != 0)
+			return rc;
 	}
 	return rc < 0 ? rc : 0;
 }

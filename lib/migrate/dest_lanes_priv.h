@@ -37,9 +37,10 @@ int mig_dest_lanes_accept(
 /*
  * Wait until the first used connections, the very first included, have placed all of
  * round n. The errors of the lane that failed, with its reason; -ETIMEDOUT: none moves.
+ * While they do, the source is told so over ch.
  */
 int mig_dest_lanes_await(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used,
-	unsigned int timeout_ms, struct mig_reason *reason);
+	struct mig_channel *ch, struct mig_reason *reason);
 /* Has one failed? Its error and reason, else 0. */
 int mig_dest_lanes_failed(struct mig_dest_lanes *lanes, struct mig_reason *reason);
 /* Pages they have placed. From any thread. */

@@ -112,8 +112,7 @@ end_round(struct mig_dest *d, const struct wherry_record *rec)
 		.bytes = d->bytes_before + rec->offset - d->bytes,
 	};
 	int rc = mig_dest_lanes_await(d->lanes, round.n,
-		wherry_field_u64(p, rec->len, WHERRY_ROUND_CHANNELS, 1), d->peer.timeout_ms,
-		&d->reason);
+		wherry_field_u64(p, rec->len, WHERRY_ROUND_CHANNELS, 1), d->ch, &d->reason);
 
 	if (rc != 0)
 		return rc;
@@ -216,6 +215,9 @@ receive_all(struct mig_dest *d)
 		rc = handle(d, &rec);
 		if (rc != 0)
 			return rc;
+		rc = done ? 0 : mig_channel_pulse(d->ch);
+		if (rc != 0)
+			return mig_dest_channel_failed(d, rc);
 		mig_agent_set_progress(d->agent, d->placer.pages + mig_dest_lanes_pages(d->lanes),
 			0, d->bytes_before + d->bytes_now);
 	}

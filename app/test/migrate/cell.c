@@ -12,6 +12,7 @@
 #include "wherry_stream.h"
 
 #define LEN ((size_t)64 * PAIR_PAGE)
+#define LEN_SLOW ((size_t)4 << 20)
 #define TRIES 5 /* a loaded machine may be silent before its turn comes */
 
 static const struct cell_record by_arbiter[] = { { false, WHERRY_REC_HELLO, false },
@@ -75,7 +76,7 @@ static struct pair *
 create(struct trap *trap)
 {
 	const struct cell *cell = trap->cell;
-	struct pair_opts opts = { .len = LEN,
+	struct pair_opts opts = { .len = cell->kind == PROXY_SLOW ? LEN_SLOW : LEN,
 		.apart = true,
 		.writer = !cell->still,
 		.tcp = cell->victim == CELL_NOBODY,

@@ -23,7 +23,7 @@ struct place {
 	socklen_t len;
 };
 
-#define PROXY_SLOW_BYTES 256u /* in a millisecond, or a little more */
+#define PROXY_SLOW_BYTES 2048u /* in a millisecond, or a little more */
 
 struct proxy {
 	struct proxy_plan plan;

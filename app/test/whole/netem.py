@@ -34,7 +34,7 @@ from vitals import of_process
 BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
 if (reason := isolate()) is not None:
     skip_all(reason)
-RUNS = 100 if os.environ.get("WHERRY_LONG") else 1
+RUNS = int(os.environ.get("WHERRY_RUNS") or (100 if os.environ.get("WHERRY_LONG") else 1))
 NEAR, FAR = "10.78.0.1", "10.78.0.2"
 # a machine that is loaded is silent for longer than one that is not
 SMALL = ("--churn-table", "16", "--uploads", "16", "--arbiter", SPEC, "--insecure")
