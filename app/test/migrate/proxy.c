@@ -23,7 +23,7 @@ struct place {
 	socklen_t len;
 };
 
-#define PROXY_SLOW_BYTES 2048u /* in a millisecond, or a little more */
+#define PROXY_SLOW_BYTES 1024u /* in a millisecond */
 
 struct proxy {
 	struct proxy_plan plan;
@@ -33,6 +33,7 @@ struct proxy {
 	struct wherry_decoder *dec[2];
 	unsigned int matched;
 	bool struck, over;
+	uint64_t slow_from, slow_taken; /* ms, bytes */
 	pthread_t thread;
 };
 
@@ -72,17 +73,39 @@ is_slow(const struct proxy *p, bool back)
 	return p->struck && p->plan.kind == PROXY_SLOW && p->plan.back == back;
 }
 
-/* What has come from that side, or of that so much as a slow reader takes in a millisecond. */
+static uint64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* How many bytes a slow reader takes now: it makes up for what it has slept too long. */
+static size_t
+slow_share(struct proxy *p)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	uint64_t due;
+
+	if (p->slow_from == 0)
+		p->slow_from = now_ms();
+	while ((due = (now_ms() - p->slow_from) * PROXY_SLOW_BYTES) <= p->slow_taken)
+		nanosleep(&ms, NULL);
+	return (size_t)(due - p->slow_taken);
+}
+
+/* What has come from that side. */
 static ssize_t
 take(struct proxy *p, bool back, uint8_t *space, size_t cap, int flags)
 {
-	const struct timespec ms = { .tv_nsec = 1000000 };
+	size_t share = is_slow(p, back) ? slow_share(p) : cap;
+	ssize_t n = recv(p->fd[back ? 1 : 0], space, cap < share ? cap : share, flags);
 
-	if (is_slow(p, back)) {
-		nanosleep(&ms, NULL);
-		cap = cap < PROXY_SLOW_BYTES ? cap : PROXY_SLOW_BYTES;
-	}
-	return recv(p->fd[back ? 1 : 0], space, cap, flags);
+	if (is_slow(p, back) && n > 0)
+		p->slow_taken += (uint64_t)n;
+	return n;
 }
 
 static size_t
