@@ -281,7 +281,7 @@ check_all(const struct trap *trap)
 
 /* False: it did not come to that record. */
 static bool
-run_once(const struct cell *cell, enum wherry_state *ret_state)
+run_once(const struct cell *cell, struct wherry_status *ret_status)
 {
 	struct trap trap = { .cell = cell };
 	struct pair *pair = create(&trap);
@@ -298,19 +298,16 @@ run_once(const struct cell *cell, enum wherry_state *ret_state)
 		trap.cell = &(struct cell){ .arbiter = cell->arbiter };
 	reap_both(&trap);
 	check_all(&trap);
-	*ret_state = is_killed(trap.cell, CELL_SOURCE) ? WHERRY_STATE_UNKNOWN
-						       : pair->apart->status.state;
+	*ret_status = pair->apart->status;
 	pair_destroy(pair);
 	return struck;
 }
 
-enum wherry_state
-cell_run(const struct cell *cell)
+void
+cell_run(const struct cell *cell, struct wherry_status *ret_status)
 {
-	enum wherry_state state;
-
 	for (unsigned int i = 0; i < TRIES; i++)
-		if (run_once(cell, &state))
-			return state;
+		if (run_once(cell, ret_status))
+			return;
 	FAIL("no %s record came by in %u tries", wherry_record_name(cell->type), TRIES);
 }

@@ -31,8 +31,8 @@ struct cell {
 	bool still; /* nobody writes */
 };
 
-/* Migrate, let it happen, and check; the source's state in the end, UNKNOWN if it was killed. */
-enum wherry_state cell_run(const struct cell *cell);
+/* Migrate, let it happen, and check; what the source says in the end, unless it was killed. */
+void cell_run(const struct cell *cell, struct wherry_status *ret_status);
 
 /* A record, and whether it is one of few that stand for all where time is short. */
 struct cell_record {

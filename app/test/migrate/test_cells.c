@@ -21,6 +21,20 @@ is_for(enum day day, const struct cell *cell, const struct cell_record *record)
 		(day == FIRST && record == cell_records(cell->arbiter));
 }
 
+/* A slow reader is no reason to fail. On a machine that does much else there are others: not each time. */
+static void
+run(const struct cell *cell)
+{
+	struct wherry_status st;
+
+	for (unsigned int i = 0; i < 5; i++) {
+		cell_run(cell, &st);
+		if (cell->kind != PROXY_SLOW || st.state == WHERRY_STATE_RELEASED)
+			return;
+	}
+	FAIL("%s: %s", wherry_state_name(st.state), st.reason);
+}
+
 static void
 at_each_record(struct cell cell, enum day day)
 {
@@ -31,12 +45,8 @@ at_each_record(struct cell cell, enum day day)
 		cell.type = r->type;
 		if (runs == 0 && !is_for(day, &cell, r))
 			continue;
-		for (unsigned int i = 0; i == 0 || i < runs; i++) {
-			enum wherry_state end = cell_run(&cell);
-
-			if (cell.kind == PROXY_SLOW)
-				CHECK_EQ(end, WHERRY_STATE_RELEASED);
-		}
+		for (unsigned int i = 0; i == 0 || i < runs; i++)
+			run(&cell);
 	}
 }
 
