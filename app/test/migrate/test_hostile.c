@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A source that speaks the protocol well and means no good: the destination gives up. */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "channel_priv.h"
 #include "hello_priv.h"
@@ -371,6 +373,41 @@ TEST(migrate_destination_answers_a_round_when_all_its_channels_are_through)
 	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
 	check_given_up(h, "(commit)");
 	mig_channel_destroy(ch);
+}
+
+/* A page now and then, for longer than the source waits for a word; then that it was all. */
+static void *
+dawdle(void *arg)
+{
+	struct hostile *lane = arg;
+	struct wherry_table t = table(lane);
+
+	for (unsigned int i = 0; i < 20; i++) {
+		send_run(lane, WHERRY_REC_ZEROS, 0, (struct wherry_run){ .first = i, .count = 1 });
+		usleep(100000);
+	}
+	wherry_table_put_u64(&t, WHERRY_FLUSH_N, 1);
+	CHECK_EQ(mig_channel_send(lane->ch, WHERRY_REC_FLUSH, t.buf, t.len), 0);
+	return NULL;
+}
+
+TEST(migrate_destination_says_that_its_other_channels_are_at_work)
+{
+	struct hostile *h = begin_with(false, 2, PAGES);
+	static struct hostile lane;
+	pthread_t thread;
+
+	lane.ch = join(h, 's', 1);
+	send_round(h, 1, 2);
+	mig_channel_set_timeout(h->ch, 1200);
+	CHECK_EQ(pthread_create(&thread, NULL, dawdle, &lane), 0);
+	if (mig_channel_expect(h->ch, WHERRY_REC_GOT, NULL) != 0)
+		FAIL("%s", mig_channel_reason(h->ch));
+	pthread_join(thread, NULL);
+	mig_channel_set_timeout(h->ch, 10000);
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	mig_channel_destroy(lane.ch);
 }
 
 TEST(migrate_destination_knows_which_channels_there_are)
