@@ -177,7 +177,7 @@ widen(const struct wherry_domain *dom, struct wherry_span span, const struct cov
 	return (struct wherry_span){ first, last - first + 1 };
 }
 
-/* Window by window. */
+/* Window by window. 1: everything is dirty, as it always is, and not pending. */
 static int
 fetch_windows_locked(struct wherry_domain *dom, struct wherry_span wide, bool clear)
 	WHERRY_REQUIRES(&dom->lock)
@@ -219,7 +219,11 @@ domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool cle
 	struct cover cover;
 	int rc = cover_locked(dom, span, &cover);
 
-	return rc == 0 ? fetch_covered_locked(dom, span, &cover, clear) : rc;
+	if (rc == 0)
+		rc = fetch_covered_locked(dom, span, &cover, clear);
+	if (rc > 0)
+		wherry_dirty_sink_mark(&dom->sink, span);
+	return rc < 0 ? rc : 0;
 }
 
 static bool
@@ -253,9 +257,11 @@ fetch_and_report_locked(struct wherry_domain *dom, struct wherry_span span,
 {
 	int rc = fetch_covered_locked(dom, span, cover, clear);
 
-	if (rc != 0)
+	if (rc < 0)
 		return rc;
-	if (cover->first.value == cover->last.value)
+	if (rc > 0)
+		wherry_bitmap_mark(into, span);
+	else if (cover->first.value == cover->last.value)
 		report_mapping(cover->first.value, span, clear, into);
 	else
 		report_locked(dom, span, clear, into);

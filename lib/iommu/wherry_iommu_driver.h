@@ -18,7 +18,7 @@
  *    until a harvest has succeeded: a hook that fails may keep what it reported;
  *  - a domain with several page tables below it: read_dirty and fence report
  *    all of them, and unmap is called only after both have succeeded.
- * DMA goes on during all of them. Hooks return 0 or -errno, and one that fails
+ * DMA goes on during all of them. Hooks return 0 or -errno, if not said otherwise, and one that fails
  * has changed nothing else; void hooks undo and cannot fail.
  */
 
@@ -69,7 +69,10 @@ struct wherry_iommu_driver {
 
 	/** On: all is clean on return, and writes are noted from then on. Off never fails. */
 	int (*track)(void *be, bool on);
-	/** Report; with @p clear in one atomic step with cleaning, invalidated on return. */
+	/**
+	 * Report; with @p clear in one atomic step with cleaning, invalidated on return. 1: all of the
+	 * span is dirty, and will be whenever one asks, so nothing was reported.
+	 */
 	int (*read_dirty)(
 		void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink);
 	/**

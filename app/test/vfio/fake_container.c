@@ -212,15 +212,15 @@ map_dma(unsigned int n, const struct vfio_iommu_type1_dma_map *map)
 }
 
 static bool
-find_any(const struct fake_container *c, uint64_t iova)
+is_dirty(const struct fake_container *c, uint64_t iova)
 {
 	for (unsigned int i = 0; i < c->n_entries; i++)
 		if (overlap(&c->entries[i], iova, 1))
-			return true;
+			return !fake_vfio.knows_better || c->entries[i].iova == iova;
 	return false;
 }
 
-/* One bit per page of entries in the range; all that is pinned is dirty. */
+/* One bit per page of entries in the range; all that is pinned is dirty, if it does not know better. */
 static int
 fill_bitmap(const struct fake_container *c, uint64_t iova, uint64_t size,
 	const struct vfio_bitmap *bitmap)
@@ -232,7 +232,7 @@ fill_bitmap(const struct fake_container *c, uint64_t iova, uint64_t size,
 		(uintptr_t)bitmap->data % 8 != 0)
 		return -EINVAL;
 	for (uint64_t p = 0; p < pages; p++)
-		if (find_any(c, iova + p * PAGE))
+		if (is_dirty(c, iova + p * PAGE))
 			((uint64_t *)(void *)bitmap->data)[p / 64] |= UINT64_C(1) << p % 64;
 	return 0;
 }

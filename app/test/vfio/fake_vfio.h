@@ -65,6 +65,7 @@ struct fake_vfio {
 	bool no_type1;       /* vfio_iommu_type1 is not loaded */
 	bool no_caps;        /* an old kernel: no capabilities behind GET_INFO */
 	bool no_unmap_all;   /* and no UNMAP_ALL */
+	bool knows_better;   /* only the first page of an entry is dirty, not all that is pinned */
 	bool sparse;         /* BAR 0 can be mapped in two parts only */
 	bool deaf_to_master; /* the device ignores the bus master bit */
 	uint32_t max_entries;

@@ -241,7 +241,7 @@ TEST(type1_all_that_is_mapped_is_dirty_again_and_again)
 			attach(1);
 	}
 	CHECK(CONTAINER->logging);
-	CHECK(fake_vfio.calls_bitmap >= 2);
+	CHECK_EQ(fake_vfio.calls_bitmap, 1); /* it has said "all", and is not asked again */
 	CHECK_EQ(wherry_domain_dirty_harvest(dom, hole, bm), -ENOENT);
 	/* part of an entry, which the kernel would refuse */
 	wherry_bitmap_clear(bm);
@@ -250,6 +250,54 @@ TEST(type1_all_that_is_mapped_is_dirty_again_and_again)
 	CHECK_EQ(wherry_bitmap_count(bm), 1);
 	wherry_domain_dirty_stop(dom);
 	CHECK(!CONTAINER->logging);
+	wherry_bitmap_destroy(bm);
+	close_domain();
+}
+
+/* So it is believed, and asked each time. Part of an entry it would refuse. */
+TEST(type1_kernel_that_knows_better_is_asked_each_time)
+{
+	struct wherry_span span, part = { BASE + PAGE, PAGE };
+	struct wherry_bitmap *bm;
+
+	open_domain();
+	fake_vfio.knows_better = true;
+	attach(1);
+	span = map(BASE, 0, 4);
+	CHECK_EQ(wherry_domain_dirty_start(dom), 0);
+	CHECK_EQ(wherry_bitmap_create(span, PAGE, &bm), 0);
+	for (unsigned int round = 0; round < 3; round++) {
+		wherry_bitmap_clear(bm);
+		CHECK_EQ(wherry_domain_dirty_harvest(dom, span, bm), 0);
+		CHECK_EQ(wherry_bitmap_count(bm), 1);
+		CHECK(wherry_bitmap_test(bm, BASE));
+	}
+	CHECK_EQ(fake_vfio.calls_bitmap, 3);
+	wherry_bitmap_clear(bm);
+	CHECK_EQ(wherry_domain_dirty_harvest(dom, part, bm), 0);
+	CHECK_EQ(wherry_bitmap_count(bm), 0);
+	wherry_bitmap_destroy(bm);
+	close_domain();
+}
+
+/* What it said while tracking was on before is forgotten. */
+TEST(type1_kernel_is_asked_anew_when_tracking_starts_anew)
+{
+	struct wherry_bitmap *bm;
+	struct wherry_span span;
+
+	open_domain();
+	attach(1);
+	span = map(BASE, 0, 4);
+	CHECK_EQ(wherry_bitmap_create(span, PAGE, &bm), 0);
+	for (unsigned int round = 0; round < 2; round++) {
+		CHECK_EQ(wherry_domain_dirty_start(dom), 0);
+		wherry_bitmap_clear(bm);
+		CHECK_EQ(wherry_domain_dirty_harvest(dom, span, bm), 0);
+		CHECK_EQ(wherry_bitmap_count(bm), round == 0 ? 4 : 1);
+		wherry_domain_dirty_stop(dom);
+		fake_vfio.knows_better = true;
+	}
 	wherry_bitmap_destroy(bm);
 	close_domain();
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Dirty bitmaps of the container. The kernel reports all that is pinned for a PCI device,
- * always: PERPETUAL. It is asked all the same, because it may know better one day, as
- * it does for mediated devices. Where it has no dirty ioctls, or is not live, all that is
- * mapped counts as dirty.
+ * always: PERPETUAL. It is asked all the same once tracking has begun, because it may know better
+ * one day, as it does for mediated devices; if it then says "all", it is not asked again until
+ * tracking begins anew: to say so takes no call, and to believe so loses nothing. Where it has no
+ * dirty ioctls, or is not live, all that is mapped counts as dirty.
  *
  * Its rules: a range may not cut an entry, bits are of its own page size, and the
  * bitmap is zeroed by us. What is read beyond the span that the core asked for is not lost:
@@ -23,7 +24,7 @@
 static size_t
 words_for(const struct type1_domain *dom, uint64_t len)
 {
-	uint64_t bits = len / dom->info.bitmap_page;
+	uint64_t bits = len >> __builtin_ctzll(dom->info.bitmap_page);
 
 	return (size_t)(bits / WORD_BITS + (bits % WORD_BITS != 0));
 }
@@ -64,6 +65,7 @@ type1_track(void *be, bool on)
 		if (rc == -ENOMEM)
 			return rc;
 		dom->logging = rc == 0;
+		dom->says_all = false;
 		if (rc != 0)
 			LOG_WARN("no dirty bitmap: %s; all counts as dirty", strerror(-rc));
 	}
@@ -124,6 +126,19 @@ take_row(const struct type1_domain *dom, struct wherry_span row, uint64_t last)
 	return row;
 }
 
+/* The kernel has marked every page of the row. */
+static bool
+is_full(const struct type1_domain *dom, struct wherry_span row)
+{
+	uint64_t pages = row.len >> __builtin_ctzll(dom->info.bitmap_page);
+	uint64_t left = pages % WORD_BITS, words = pages / WORD_BITS;
+
+	for (uint64_t w = 0; w < words; w++)
+		if (dom->bits[w] != UINT64_MAX)
+			return false;
+	return left == 0 || dom->bits[words] == (UINT64_C(1) << left) - 1;
+}
+
 int
 type1_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink)
 {
@@ -131,22 +146,23 @@ type1_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_di
 	uint64_t at = span.iova, last = wherry_span_last(span);
 	struct wherry_iova_entry e;
 	int rc = wherry_fault("type1.read_dirty") ? -ENOMEM : 0;
+	bool all = true;
 
 	(void)clear; /* the kernel always does; what it took waits in the core */
-	if (rc == 0 && !dom->logging) {
-		wherry_dirty_sink_mark(sink, span);
-		return 0;
-	}
+	if (rc == 0 && (!dom->logging || dom->says_all))
+		return 1;
 	while (rc == 0 && wherry_iova_next(dom->maps, at, &e) && e.span.iova <= last) {
 		struct wherry_span row = take_row(dom, e.span, last);
 
 		rc = get_bitmap(dom, row);
 		if (rc == 0)
 			wherry_dirty_sink_words(sink, row, dom->info.bitmap_page, dom->bits);
+		all = all && rc == 0 && is_full(dom, row);
 		if (wherry_span_last(row) >= last)
 			break;
 		at = wherry_span_last(row) + 1;
 	}
+	dom->says_all = all;
 	return rc;
 }
 
@@ -191,7 +207,7 @@ unmap_each_with_bits(
 	}
 }
 
-void
+WHERRY_HOT void
 type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
 	struct type1_domain *dom = be;

@@ -52,7 +52,7 @@ kernel_map(const struct type1_domain *dom, struct wherry_span span, const struct
 		.iova = span.iova,
 		.size = span.len,
 	};
-	int rc = wherry_sys->ioctl(dom->container, VFIO_IOMMU_MAP_DMA, &arg);
+	int rc = wherry_sys_ioctl(dom->container, VFIO_IOMMU_MAP_DMA, &arg);
 
 	return rc == 0 ? 0 : explain(span, rc);
 }
@@ -91,7 +91,7 @@ note(struct type1_domain *dom, const struct wherry_place *place, struct type1_ma
 	return 0;
 }
 
-int
+WHERRY_HOT int
 type1_map(void *be, const struct wherry_place *place)
 {
 	struct type1_domain *dom = be;
@@ -114,7 +114,7 @@ type1_map(void *be, const struct wherry_place *place)
 	return rc;
 }
 
-size_t
+WHERRY_HOT size_t
 type1_forget(struct type1_domain *dom, struct wherry_span span)
 {
 	struct wherry_iova_entry e;
@@ -186,13 +186,13 @@ unmap_one(const struct type1_domain *dom, struct wherry_span span, uint32_t flag
 		.iova = span.iova,
 		.size = span.len,
 	};
-	int rc = wherry_sys->ioctl(dom->container, VFIO_IOMMU_UNMAP_DMA, &arg);
+	int rc = wherry_sys_ioctl(dom->container, VFIO_IOMMU_UNMAP_DMA, &arg);
 
 	if (rc != 0)
 		LOG_ERR("unmap: %s", strerror(-rc));
 }
 
-void
+WHERRY_HOT void
 type1_kernel_unmap(const struct type1_domain *dom, struct wherry_span span)
 {
 	unmap_one(dom, span, 0);

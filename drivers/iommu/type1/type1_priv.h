@@ -51,12 +51,12 @@ struct type1_group {
 
 /*
  * The backend's half of a domain; hooks run under the core's lock. logging: the kernel
- * was told to keep dirty bitmaps; tracking: the core wants it so, live or not. bits
- * holds the bitmap of the largest mapping at least.
+ * was told to keep dirty bitmaps; tracking: the core wants it so, live or not; says_all: asked
+ * since, it called all dirty. bits holds the bitmap of the largest mapping at least.
  */
 struct type1_domain {
 	int container;
-	bool live, tracking, logging;
+	bool live, tracking, logging, says_all;
 	bool has_unmap_all;
 	bool warned; /* that entries run out */
 	struct type1_info info;
