@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Memory of an application that moves: mapped for devices where the CPU sees it, and watched. */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <rte_eal.h>
 
 #include "app_priv.h"
 #include "base_priv.h"
@@ -137,16 +141,34 @@ wherry_app_add_arena(struct wherry_app *app, const struct wherry_region_opts *op
 	return 0;
 }
 
+/*
+ * A process that reaches EAL's memory: as a secondary it has EAL's configuration mapped for writing, and
+ * all memory that this describes, whether it has attached to an application or not.
+ */
+static int
+find_secondary(void)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/config", rte_eal_get_runtime_dir());
+	return wherry_file_find_sharer(path);
+}
+
 int
 app_memory_alone(struct wherry_app *app)
 {
 	const struct app_memory *m;
 
 	STAILQ_FOREACH(m, &app->memory, next) {
-		int rc = m->region != NULL
-			? wherry_region_find_writer(m->region, secondaries_known, &app->secondaries)
-			: 0;
+		int rc = m->is_eal ? find_secondary()
+				   : wherry_region_find_writer(
+					     m->region, secondaries_known, &app->secondaries);
 
+		if (rc > 0 && m->is_eal) {
+			LOG_ERR("process %d is a secondary of this EAL, whose memory moves, and what it writes there is not tracked: it has to end",
+				rc);
+			return -EBUSY;
+		}
 		if (rc > 0) {
 			LOG_ERR("process %d has \"%s\" mapped for writing, and what it writes is not tracked: it has to end or to map it for reading only",
 				rc, m->name);

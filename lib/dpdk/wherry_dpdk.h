@@ -158,7 +158,8 @@ int wherry_app_adopt_port(struct wherry_app *app, uint16_t port) WHERRY_MUST_CHE
 /**
  * Watch all of EAL's memory as it is now, in pieces named "eal.0", "eal.1" and so on. It moves as
  * bytes, to regions of these names at the same addresses: where those lie over another EAL's
- * memory nothing would work, so that one is started with another --base-virtaddr.
+ * memory nothing would work, so that one is started with another --base-virtaddr. A secondary process
+ * writes it untracked: no migration begins (-EBUSY) while there is one that this process may look into.
  *
  * @retval -EOPNOTSUPP its memory comes and goes: --no-huge and --legacy-mem prevent that
  * @retval -ENOSPC it is in more than 64 pieces

@@ -18,7 +18,7 @@ WHERRY_BEGIN_DECLS
  *
  * All regions and arenas of the application are mapped, at their addresses, for reading and writing. Only
  * cores that poll write them, and only between two polls. Allocating in an arena is for the primary.
- * Memory of EAL is not among it: an application that moves that, too, has no secondaries.
+ * Memory of EAL is not among it: an application that moves that, too, is refused while it has secondaries.
  *
  * When the application has moved, poll returns false, and the process ends: its primary's ports
  * are stopped, and the memory may be another process's (unix:). The destination has its own secondaries, which

@@ -88,6 +88,11 @@ typedef bool (*wherry_known_writer_fn)(void *ctx, int pid, struct wherry_span at
  */
 int wherry_region_find_writer(const struct wherry_region *region, wherry_known_writer_fn known,
 	void *ctx) WHERRY_MUST_CHECK;
+/**
+ * Another process that has the file at @p path mapped for writing, as this one has: its process id. 0: there
+ * is none, or no such file, or this process has it not mapped so. What is seen, and errors, as above.
+ */
+int wherry_file_find_sharer(const char *path) WHERRY_MUST_CHECK;
 
 /**
  * Map another process's region, as @p info has it there, at the same address here, for reading and writing. @p fd

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Who else can write a region: every process whose mappings we may read is asked for the region's
- * file, as /proc shows them. (proc(5), /proc/PID/maps)
+ * Who else can write a region, or another file: every process whose mappings we may read is asked for
+ * the file, as /proc shows them. (proc(5), /proc/PID/maps)
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -16,7 +16,7 @@
 #include "mem_priv.h"
 
 struct search {
-	struct stat st; /* the region's file */
+	struct stat st; /* the file */
 	wherry_known_writer_fn known;
 	void *ctx;
 };
@@ -78,22 +78,13 @@ own_pid(void)
 	return (int)strtol(name, NULL, 10);
 }
 
-int
-wherry_region_find_writer(
-	const struct wherry_region *region, wherry_known_writer_fn known, void *ctx)
+static int
+find_other_writer(const struct search *s, int self)
 {
-	struct search s = { .known = known, .ctx = ctx };
-	struct wherry_region_info info;
 	const struct dirent *entry;
-	int self = own_pid();
 	int writer = 0;
 	DIR *proc;
 
-	if (self < 0)
-		return self;
-	wherry_region_get_info(region, &info);
-	if (fstat(info.fd, &s.st) != 0)
-		return -errno;
 	proc = opendir("/proc");
 	if (proc == NULL)
 		return -errno;
@@ -102,9 +93,38 @@ wherry_region_find_writer(
 			? (int)strtol(entry->d_name, NULL, 10)
 			: 0;
 
-		if (pid != 0 && pid != self && process_writes(pid, &s))
+		if (pid != 0 && pid != self && process_writes(pid, s))
 			writer = pid;
 	}
 	closedir(proc);
 	return writer;
+}
+
+int
+wherry_region_find_writer(
+	const struct wherry_region *region, wherry_known_writer_fn known, void *ctx)
+{
+	struct search s = { .known = known, .ctx = ctx };
+	struct wherry_region_info info;
+	int self = own_pid();
+
+	if (self < 0)
+		return self;
+	wherry_region_get_info(region, &info);
+	if (fstat(info.fd, &s.st) != 0)
+		return -errno;
+	return find_other_writer(&s, self);
+}
+
+int
+wherry_file_find_sharer(const char *path)
+{
+	struct search s = { .known = NULL };
+	int self = own_pid();
+
+	if (self < 0)
+		return self;
+	if (stat(path, &s.st) != 0)
+		return errno == ENOENT ? 0 : -errno;
+	return process_writes(self, &s) ? find_other_writer(&s, self) : 0;
 }

@@ -5,11 +5,16 @@
  * processes in pmd_app.sh and in the tests of tcp-server.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <rte_eal.h>
 #include <rte_ethdev.h>
 
 #include "eal.h"
@@ -132,6 +137,76 @@ TEST(app_with_other_ports_is_refused_before_the_first_page)
 	side_drop(&b, "b");
 }
 
+/* Where EAL with shared memory has its configuration: mapped, as it and its secondaries have it. */
+static void *
+play_config(char path[PATH_MAX])
+{
+	void *p;
+	int fd;
+
+	snprintf(path, PATH_MAX, "%s/config", rte_eal_get_runtime_dir());
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK_EQ(ftruncate(fd, 4096), 0);
+	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	close(fd);
+	return p;
+}
+
+/* A child that has what we have mapped, until it is killed. */
+static pid_t
+fork_idle(void)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		alarm(20); /* a test that fails leaves it behind */
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void
+end(pid_t pid)
+{
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+TEST(app_that_moves_eal_s_memory_does_not_while_there_is_a_secondary)
+{
+	struct side a = { 0 }, b = { 0 };
+	struct wherry_status status;
+	char uri[64], path[PATH_MAX];
+	void *config;
+	pid_t other;
+
+	side_listen_uri(uri, sizeof(uri));
+	side_make(&a, "a", NULL);
+	CHECK_EQ(wherry_app_add_eal(a.app), 0);
+	a.port = eal_port("net_null_a", "", 1, eal_mempool());
+	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
+	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
+	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_run(&b, "b", uri, 1);
+	CHECK(side_until(&a.started));
+	config = play_config(path);
+	other = fork_idle();
+	status = migrate(&a, uri);
+	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
+	CHECK(strstr(status.reason, "could not be saved: Device or resource busy") != NULL);
+	munmap(config, 4096); /* not this EAL's: that of another, who has one */
+	status = migrate(&a, uri);
+	CHECK(strstr(status.reason, "could not be saved") == NULL);
+	end(other);
+	unlink(path);
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
 /* As a secondary process, which nobody tracks. */
 TEST(app_whose_memory_another_process_writes_does_not_move)
 {
@@ -154,18 +229,11 @@ TEST(app_whose_memory_another_process_writes_does_not_move)
 	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
 	side_run(&b, "b", uri, 1);
 	CHECK(side_until(&a.started));
-	other = fork();
-	CHECK(other >= 0);
-	if (other == 0) {
-		alarm(20); /* a test that fails leaves it behind */
-		pause();
-		_exit(0);
-	}
+	other = fork_idle();
 	status = migrate(&a, uri);
 	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
 	CHECK(strstr(status.reason, "could not be saved: Device or resource busy") != NULL);
-	CHECK_EQ(kill(other, SIGKILL), 0);
-	CHECK_EQ(waitpid(other, NULL, 0), other);
+	end(other);
 	status = migrate(&a, uri); /* another reason: the other side has no such memory */
 	CHECK_EQ(status.state, WHERRY_STATE_SERVING);
 	CHECK(strstr(status.reason, "could not be saved") == NULL);
