@@ -566,7 +566,7 @@ fake_kernel_open(const struct fake_kernel *like)
 		machine_add(&machine,
 			&(struct machine_function){ .address = fake_kernel_address(i),
 				.driver = "vfio-pci",
-				.iommu = "dmar0",
+				.iommu = like->born_dirty ? "smmu3.0x0000000009050000" : "dmar0",
 				.group = (int)i + 8,
 				.cdev = (int)i });
 	calls = wherry_sys_kernel;

@@ -251,10 +251,13 @@ TEST(iommufd_trap_a_failed_call_may_have_cleared)
 /* SMMUv3: an entry that can be written is dirty from the start, once, and then as others. */
 TEST(iommufd_trap_new_mappings_are_born_dirty)
 {
+	struct wherry_domain_caps caps;
 	struct wherry_span first, second;
 	struct trap t;
 
 	open_trap(&t, &(struct fake_kernel){ .born_dirty = true }, "iommufd");
+	wherry_domain_get_caps(t.dom, &caps);
+	CHECK(caps.born_dirty);
 	CHECK_EQ(wherry_domain_dirty_start(t.dom), 0);
 	first = map_at(&t, BASE, 100 * PAGE);
 	second = map_at(&t, BASE + 100 * PAGE, 28 * PAGE);

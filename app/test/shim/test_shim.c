@@ -192,6 +192,11 @@ TEST(shim_memory_of_mixed_devices_is_in_both_or_none)
 	CHECK(!is_mapped(2));
 	shim_count_theirs(-1);
 	CHECK_EQ(map(2), 0);
+	shim_count_theirs(1);
+	CHECK_EQ(unmap(2), -1); /* and is told when it goes */
+	CHECK(!is_mapped(2));
+	shim_count_theirs(-1);
+	CHECK_EQ(map(2), 0);
 	CHECK_EQ(unmap(2), 0);
 	CHECK_EQ(rte_vfio_release_device(PCI, NIC, fd), 0);
 }
