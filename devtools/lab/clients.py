@@ -11,7 +11,8 @@ Usage: clients.py IP; one JSON object per line in, one per line out:
 
 Each job reports {"job": n, "kind", "ok", "sha256", "bytes", "gap_ms", "error"} at its
 end and {"job": n, "progress": bytes} on the way; "gap_ms" is the longest time without
-a byte from the server between its first and its last. A connection is never made
+a byte from the server between its first and its last, "gaps" are all of some length, each with
+when it ended (CLOCK_MONOTONIC, s) and ms. A connection is never made
 again: curl is not asked to retry, a probe that loses its connection has failed.
 """
 import hashlib
@@ -24,6 +25,7 @@ import threading
 import time
 
 say_lock = threading.Lock()
+GAP_S = 0.002  # shorter ones are of no interest
 
 
 def say(**what):
@@ -32,20 +34,20 @@ def say(**what):
 
 
 class Gap:
-    """The longest silence since the first tick, and when it ended."""
+    """The silences since the first tick."""
 
     def __init__(self):
-        self.last, self.worst = None, 0.0
+        self.last, self.list = None, []
 
     def tick(self):
         now = time.monotonic()
-        if self.last is not None:
-            self.worst = max(self.worst, now - self.last)
+        if self.last is not None and now - self.last > GAP_S:
+            self.list.append((round(now, 4), round((now - self.last) * 1000, 1)))
         self.last = now
 
     @property
-    def ms(self):
-        return round(self.worst * 1000, 1)
+    def said(self):
+        return {"gap_ms": max((ms for _, ms in self.list), default=0), "gaps": self.list}
 
 
 class Client:
@@ -85,7 +87,7 @@ class Client:
             error = process.stderr.read().decode().strip()
             status = process.wait()
         say(job=job, kind="download", ok=status == 0 and digest.hexdigest() == order["sha256"], lost=status != 0,
-            sha256=digest.hexdigest(), bytes=total, gap_ms=gap.ms,
+            sha256=digest.hexdigest(), bytes=total, **gap.said,
             error=error or ("" if digest.hexdigest() == order["sha256"] else "SHA-256 differs"))
 
     def upload(self, job, order):
@@ -114,7 +116,7 @@ class Client:
                 gap.tick()
                 count += 1
                 self.stopping.wait(order["every_ms"] / 1000)
-        say(job=job, kind="probe", ok=count > 0, lost=False, bytes=total, requests=count, gap_ms=gap.ms, error="")
+        say(job=job, kind="probe", ok=count > 0, lost=False, bytes=total, requests=count, **gap.said, error="")
 
     @staticmethod
     def response(conn):
