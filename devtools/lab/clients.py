@@ -39,6 +39,10 @@ class Gap:
     def __init__(self):
         self.last, self.list = None, []
 
+    def begin(self):
+        """What was before is no silence: nothing was wanted of the server."""
+        self.last = time.monotonic()
+
     def tick(self):
         now = time.monotonic()
         if self.last is not None and now - self.last > GAP_S:
@@ -111,6 +115,7 @@ class Client:
         with socket.create_connection((self.ip, 80), timeout=30) as conn:
             conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.stopping.is_set():
+                gap.begin()
                 conn.sendall(request)
                 total += self.response(conn)
                 gap.tick()

@@ -60,12 +60,14 @@ quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 		secondaries_resume(&app->secondaries);
 		return rc;
 	}
+	cpus_borrow(&app->cpus);
 	if (app->ops.parked != NULL)
 		app->ops.parked(app->ops.ctx);
 	if (app->late != NULL) /* they stop with silence() */
 		return 0;
 	rc = stop_ports(app);
 	if (rc != 0) {
+		cpus_give_back(&app->cpus);
 		park_resume(&app->park);
 		secondaries_resume(&app->secondaries);
 	}
@@ -116,6 +118,7 @@ resume(void *ctx)
 	lines_hold(&app->ports, false);
 	if (app->late != NULL)
 		late_put_back(app->late);
+	cpus_give_back(&app->cpus);
 	park_resume(&app->park);
 	secondaries_resume(&app->secondaries);
 }
@@ -125,6 +128,7 @@ released(void *ctx)
 {
 	struct wherry_app *app = ctx;
 
+	cpus_give_back(&app->cpus);
 	secondaries_quit(&app->secondaries);
 	app_let_go(app);
 	if (app->adopt.n == 0) /* who does not know of us would go on with stopped ports */
@@ -137,6 +141,7 @@ discard(void *ctx)
 	struct wherry_app *app = ctx;
 	struct app_memory *m;
 
+	cpus_give_back(&app->cpus);
 	STAILQ_FOREACH(m, &app->memory, next) {
 		if (m->made_here)
 			wherry_arena_close(m->arena);
@@ -144,6 +149,15 @@ discard(void *ctx)
 	}
 	app_give_back_borrowed(app);
 	lines_give_back(&app->ports);
+}
+
+/* Nobody polls here before takeover. */
+static void
+prepare(void *ctx)
+{
+	struct wherry_app *app = ctx;
+
+	cpus_borrow(&app->cpus);
 }
 
 static int
@@ -230,6 +244,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 	lines_hold(&app->ports, false);
 	park_go(&app->park);
 	*ret_first_burst_ns = first_burst(app);
+	cpus_give_back(&app->cpus);
 	app_track_owned(app);
 	start_harvest(app); /* takes its time, and cores run already */
 	return 0;
@@ -242,6 +257,7 @@ const struct wherry_agent_ops app_agent_ops = {
 	.late = next_late,
 	.silence = silence,
 	.inject = inject,
+	.prepare = prepare,
 	.released = released,
 	.verify = verify,
 	.takeover = takeover,

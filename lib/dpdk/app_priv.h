@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "adopt_priv.h"
+#include "cpus_priv.h"
 #include "late_frames_priv.h"
 #include "park_priv.h"
 #include "ports_priv.h"
@@ -52,6 +53,7 @@ struct wherry_app {
 	STAILQ_HEAD(, app_memory) memory;
 	struct ports ports;
 	struct park park;
+	struct cpus cpus; /* the agent's thread uses it */
 	struct adopt adopt;
 	struct secondaries secondaries;
 };

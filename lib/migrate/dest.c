@@ -293,6 +293,8 @@ run(struct mig_dest *d)
 		rc = compare(d, &hello);
 	if (rc == 0)
 		rc = send_hello(d);
+	if (rc == 0 && d->agent->ops.prepare != NULL)
+		d->agent->ops.prepare(d->agent->ops.ctx);
 	if (rc == 0 && d->self.handover)
 		rc = mig_handover_borrow(d->agent, &d->peer, &d->regions, &d->reason);
 	if (rc == 0)

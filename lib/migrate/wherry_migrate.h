@@ -103,6 +103,11 @@ struct wherry_agent_ops {
 	 */
 	int (*lend)(void *ctx, unsigned int i, struct wherry_lent *ret_lent);
 	/**
+	 * Destination: a source that suits has connected, and its pages follow. On the thread that
+	 * receives them, before it makes others for that; discard or takeover comes last.
+	 */
+	void (*prepare)(void *ctx);
+	/**
 	 * Destination, before READY: look at @p lent in the place of its own of that name, and
 	 * write nothing to it until takeover; discard puts all back. The fd is the
 	 * application's from here, on failure the agent's. NULL: pages are wanted.

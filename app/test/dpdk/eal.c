@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "eal.h"
 
+#include <sched.h>
+
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -15,6 +17,23 @@
 #define NET_PLUGIN_ARGS
 #endif
 
+static int cpus; /* that this process could use before EAL pinned its thread */
+
+static void
+count_cpus(void)
+{
+	cpu_set_t set;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+	cpus = CPU_COUNT(&set);
+}
+
+int
+eal_cpus(void)
+{
+	return cpus;
+}
+
 void
 eal_need(void)
 {
@@ -24,6 +43,8 @@ eal_need(void)
 
 	if (rc < 0 && argv[1] == NULL)
 		argv[1] = eal_folder_option("wherry-test-dpdk");
+	if (rc < 0)
+		count_cpus();
 	if (rc < 0)
 		rc = rte_eal_init((int)(sizeof(argv) / sizeof(*argv)) - 1, argv);
 	CHECK(rc >= 0);

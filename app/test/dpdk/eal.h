@@ -13,6 +13,8 @@
 
 /* Start EAL if it has not been. */
 void eal_need(void);
+/* How many CPUs there were for it; after eal_need(). */
+int eal_cpus(void);
 /* The same, and net_wherry is there; SKIP if not. */
 void eal_need_net_wherry(void);
 /* A port: a stock PMD or net_wherry, configured with n queues each way, not started. */

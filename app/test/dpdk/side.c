@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "side.h"
 
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,11 +33,28 @@ side_until(const bool *b)
 	return side_is(b);
 }
 
+bool
+side_on_core_0(pid_t thread)
+{
+	cpu_set_t set;
+
+	CHECK_EQ(sched_getaffinity(thread, sizeof(set), &set), 0);
+	return CPU_ISSET(0, &set);
+}
+
+static void
+note_agent(struct side *s)
+{
+	s->agent = gettid();
+	s->agent_on_core_0 = side_on_core_0(0);
+}
+
 static int
 on_verify(void *ctx)
 {
 	struct side *s = ctx;
 
+	note_agent(s);
 	s->verified++;
 	return s->verify_rc;
 }
@@ -56,6 +74,7 @@ on_parked(void *ctx)
 {
 	struct side *s = ctx;
 
+	note_agent(s);
 	s->parked++;
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "wherry_dpdk.h"
 
@@ -18,6 +19,8 @@ struct side {
 	unsigned int verified, rebound, parked; /* how often the ops were called */
 	unsigned int bursts_at_rebind;
 	int verify_rc;
+	pid_t agent;          /* the thread that called parked or verify */
+	bool agent_on_core_0; /* where it might run then */
 	pthread_t core, starter;
 	unsigned int bursts; /* atomic */
 	bool ended;          /* atomic: poll said so */
@@ -25,6 +28,8 @@ struct side {
 	int start_rc;
 };
 
+/* May this thread of ours, 0 the calling one, run on CPU 0, which EAL's core polls on? */
+bool side_on_core_0(pid_t thread);
 /* Atomic loads of a side's fields. */
 unsigned int side_get(const unsigned int *n);
 bool side_is(const bool *b);

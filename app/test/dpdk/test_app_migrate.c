@@ -100,6 +100,39 @@ TEST(app_verify_refuses_and_the_source_goes_on)
 	side_drop(&b, "b");
 }
 
+/* Cores run when the status says so; the agent leaves a moment later. */
+static bool
+leaves_core_0(pid_t thread)
+{
+	for (unsigned int i = 0; i < 10000 && side_on_core_0(thread); i++)
+		usleep(1000);
+	return !side_on_core_0(thread);
+}
+
+TEST(app_lends_the_cpus_of_parked_cores_to_the_agent)
+{
+	struct side a = { 0 }, b = { .verify_rc = -EPROTO };
+	char uri[64];
+
+	eal_need();
+	if (eal_cpus() < 2)
+		SKIP("there is one CPU only, which all share");
+	side_listen_uri(uri, sizeof(uri));
+	side_run(&a, "a", NULL, 1);
+	side_run(&b, "b", uri, 1);
+	check_failed(&a, &b, uri);
+	CHECK(a.agent_on_core_0 && b.agent_on_core_0);
+	CHECK(!side_on_core_0(a.agent)); /* its cores run again */
+	side_drop(&b, "b");
+	b = (struct side){ 0 };
+	side_run(&b, "b", uri, 1);
+	CHECK_EQ(migrate(&a, uri).state, WHERRY_STATE_RELEASED);
+	CHECK(a.agent_on_core_0 && b.agent_on_core_0);
+	CHECK(leaves_core_0(b.agent));
+	side_drop(&a, "a");
+	side_drop(&b, "b");
+}
+
 TEST(app_with_a_core_that_does_not_poll_does_not_move)
 {
 	struct side a = { 0 }, b = { 0 };
