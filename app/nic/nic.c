@@ -135,8 +135,8 @@ map_registers(struct nic *nic)
 	return rc;
 }
 
-int
-nic_open(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic)
+static int
+find(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic)
 {
 	struct nic *nic = calloc(1, sizeof(*nic));
 	int rc;
@@ -150,8 +150,34 @@ nic_open(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic)
 	rc = identify(nic);
 	if (rc == 0)
 		rc = map_registers(nic);
-	if (rc == 0)
-		rc = wherry_vfio_bus_master(dev, true);
+	if (rc != 0)
+		free(nic);
+	else
+		*ret_nic = nic;
+	return rc;
+}
+
+int
+nic_take_over(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic)
+{
+	int rc = find(dev, mem, ret_nic);
+
+	if (rc != 0)
+		return rc;
+	(*ret_nic)->rx_tail = reg_read(*ret_nic, (*ret_nic)->rx_queue + QUEUE_TAIL);
+	(*ret_nic)->tx_tail = reg_read(*ret_nic, (*ret_nic)->tx_queue + QUEUE_TAIL);
+	return 0;
+}
+
+int
+nic_open(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic)
+{
+	struct nic *nic;
+	int rc = find(dev, mem, &nic);
+
+	if (rc != 0)
+		return rc;
+	rc = wherry_vfio_bus_master(dev, true);
 	if (rc != 0)
 		goto free_nic;
 	rc = start(nic);

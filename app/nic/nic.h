@@ -49,6 +49,11 @@ struct nic_memory {
  * -ENODEV: it is neither of the two NICs. -ENOMEM: no memory.
  */
 int nic_open(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic);
+/*
+ * The device was started by another process, which has let go of it between two nic_send(): go
+ * on with it as it is, with the same memory. Errors as nic_open().
+ */
+int nic_take_over(struct wherry_device *dev, struct nic_memory mem, struct nic **ret_nic);
 /* Wait here, for those who measure. */
 int nic_wait_link(struct nic *nic);
 /* No DMA after return. Before detach. NULL is fine. */

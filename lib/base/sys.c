@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,6 +81,35 @@ kernel_pwrite(int fd, const void *buf, size_t len, off_t offset)
 	return n < 0 ? -errno : n;
 }
 
+static int
+kernel_dup(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
+static int
+kernel_blank(int fd)
+{
+	int null = kernel_open("/dev/null", O_RDWR), rc;
+
+	if (null < 0)
+		return null;
+	rc = dup3(null, fd, O_CLOEXEC) < 0 ? -errno : 0;
+	close(null);
+	return rc;
+}
+
+static bool
+kernel_is_node(int fd, const char *path)
+{
+	struct stat file, node;
+
+	return fstat(fd, &file) == 0 && stat(path, &node) == 0 && S_ISCHR(file.st_mode) &&
+		S_ISCHR(node.st_mode) && file.st_rdev == node.st_rdev;
+}
+
 const struct wherry_sys_calls wherry_sys_kernel = {
 	.open = kernel_open,
 	.ioctl = kernel_ioctl,
@@ -90,6 +120,9 @@ const struct wherry_sys_calls wherry_sys_kernel = {
 	.close = kernel_close,
 	.pread = kernel_pread,
 	.pwrite = kernel_pwrite,
+	.dup = kernel_dup,
+	.blank = kernel_blank,
+	.is_node = kernel_is_node,
 };
 
 const struct wherry_sys_calls *wherry_sys = &wherry_sys_kernel;

@@ -22,6 +22,7 @@
 #define WHERRY_HOT __attribute__((hot, aligned(64)))
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -37,6 +38,9 @@ struct wherry_sys_calls {
 	void (*close)(int fd);
 	ssize_t (*pread)(int fd, void *buf, size_t len, off_t offset);
 	ssize_t (*pwrite)(int fd, const void *buf, size_t len, off_t offset);
+	int (*dup)(int fd);   /* another descriptor of the same file */
+	int (*blank)(int fd); /* from now on it is that of /dev/null; 0 or -errno */
+	bool (*is_node)(int fd, const char *path); /* a file of that device node */
 };
 
 /* The kernel's, unless a test has put its own table here. Visible: plugins use it too. */

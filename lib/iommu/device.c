@@ -70,7 +70,7 @@ static int
 attach_locked(struct wherry_device *dev, struct wherry_domain *dom,
 	const struct wherry_device_ops *ops) WHERRY_REQUIRES(&dom->lock)
 {
-	int rc = dom->drv->attach(dom->be, dev->be);
+	int rc = dom->foreign ? -EPERM : dom->drv->attach(dom->be, dev->be);
 
 	if (rc != 0)
 		return rc;

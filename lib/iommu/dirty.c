@@ -345,6 +345,8 @@ start_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
 {
 	int rc;
 
+	if (dom->foreign)
+		return -EPERM;
 	if (dom->caps.dirty == WHERRY_DIRTY_NONE)
 		return -EOPNOTSUPP;
 	if (dom->tracking)
@@ -444,6 +446,8 @@ static int
 settle_mode_locked(struct wherry_domain *dom, enum wherry_unmap_mode *mode)
 	WHERRY_REQUIRES(&dom->lock)
 {
+	if (dom->foreign)
+		return -EPERM;
 	if (*mode == WHERRY_UNMAP_ASSUME)
 		return 0;
 	if (!dom->tracking)

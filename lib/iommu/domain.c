@@ -13,8 +13,8 @@
 
 #define LOG_PREFIX "iommu"
 
-static const struct wherry_iommu_driver *
-find_driver(const char *name, size_t len)
+const struct wherry_iommu_driver *
+domain_driver(const char *name, size_t len)
 {
 	for (size_t i = 0; wherry_iommu_drivers[i] != NULL; i++) {
 		const struct wherry_iommu_driver *drv = wherry_iommu_drivers[i];
@@ -33,7 +33,7 @@ create_auto(const struct wherry_iommu_driver **ret_drv, void **ret_be)
 	int rc;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const struct wherry_iommu_driver *drv = find_driver(names[i], strlen(names[i]));
+		const struct wherry_iommu_driver *drv = domain_driver(names[i], strlen(names[i]));
 
 		if (drv == NULL) {
 			LOG_INFO("auto: backend %s is not part of this build", names[i]);
@@ -61,7 +61,7 @@ create_backend(const char *spec, const struct wherry_iommu_driver **ret_drv, voi
 
 	if (strcmp(spec, "auto") == 0)
 		return create_auto(ret_drv, ret_be);
-	drv = find_driver(spec, len);
+	drv = domain_driver(spec, len);
 	if (drv == NULL) {
 		LOG_ERR("no backend is called \"%.*s\"", (int)len, spec);
 		return -ENODEV;
@@ -181,26 +181,35 @@ destroy_set:
 }
 
 int
-wherry_domain_create(const char *spec, struct wherry_domain **ret_dom)
+domain_wrap(const struct wherry_iommu_driver *drv, void *be, struct wherry_domain **ret_dom)
 {
-	struct wherry_domain *dom;
+	struct wherry_domain *dom = wherry_fault("domain.alloc") ? NULL : calloc(1, sizeof(*dom));
 	int rc;
 
-	dom = wherry_fault("domain.alloc") ? NULL : calloc(1, sizeof(*dom));
 	if (dom == NULL)
 		return -ENOMEM;
-	rc = create_backend(spec, &dom->drv, &dom->be);
-	if (rc != 0)
-		goto free_domain;
+	dom->drv = drv;
+	dom->be = be;
 	rc = init_domain(dom);
 	if (rc != 0)
-		goto destroy_backend;
-	*ret_dom = dom;
-	return 0;
-destroy_backend:
-	dom->drv->destroy(dom->be);
-free_domain:
-	free(dom);
+		free(dom);
+	else
+		*ret_dom = dom;
+	return rc;
+}
+
+int
+wherry_domain_create(const char *spec, struct wherry_domain **ret_dom)
+{
+	const struct wherry_iommu_driver *drv;
+	void *be;
+	int rc = create_backend(spec, &drv, &be);
+
+	if (rc != 0)
+		return rc;
+	rc = domain_wrap(drv, be, ret_dom);
+	if (rc != 0)
+		drv->destroy(be);
 	return rc;
 }
 
@@ -215,11 +224,16 @@ wherry_domain_destroy(struct wherry_domain *dom)
 	wherry_quick_lock(&dom->lock);
 	granule_drop_locked(dom);
 	while (wherry_iova_next(dom->mappings, 0, &e)) {
-		dom->drv->unmap(dom->be, e.span, NULL);
+		if (!dom->foreign)
+			dom->drv->unmap(dom->be, e.span, NULL);
 		domain_forget_locked(dom, e.span);
 	}
 	wherry_quick_unlock(&dom->lock);
-	dom->drv->destroy(dom->be);
+	if (dom->foreign)
+		dom->drv->abandon(dom->be);
+	else
+		dom->drv->destroy(dom->be);
+	free(dom->heritage);
 	wherry_iova_set_destroy(dom->mappings);
 	free(dom->usable);
 	free(dom->search);

@@ -14,6 +14,7 @@
 struct view {
 	void *p;
 	size_t len;
+	uint64_t dev, ino, offset; /* which file, and where in it the mapping begins */
 };
 
 /*
@@ -48,6 +49,19 @@ mapping_mark(struct mapping *m, struct wherry_span span)
 /* A second set of tables: none, being filled, complete. */
 enum twin_state { TWIN_NONE, TWIN_FILLING, TWIN_READY };
 
+/* A mapping of a file as it is described to another process: no pointers, no padding. */
+struct lent_mapping {
+	struct wherry_span span;
+	uint64_t dev, ino, offset;
+	uint64_t prot;
+};
+
+/* What a borrowed domain had mapped when it was lent; ascending. */
+struct heritage {
+	size_t n;
+	struct lent_mapping mappings[];
+};
+
 struct wherry_dirty_sink {
 	struct wherry_domain *dom;
 };
@@ -68,6 +82,8 @@ struct wherry_domain {
 	enum twin_state twin;             /* under lock */
 	uint64_t twins;                   /* how many are gone; under lock */
 	const char *unsound;              /* NULL: dirty bits are believed; under lock */
+	bool foreign;              /* another process's: nothing may be changed; under lock */
+	struct heritage *heritage; /* NULL: it was not borrowed, or is owned; under lock */
 	struct wherry_dirty_sink sink;
 	struct wherry_domain_caps caps;     /* under lock */
 	struct wherry_span *usable;         /* under lock */
@@ -88,6 +104,15 @@ struct wherry_device {
 
 /* Ask the backend again. -EOVERFLOW: a mapping lies outside what is usable now. */
 int domain_refresh_caps_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
+
+/* The driver of that name, or NULL. */
+const struct wherry_iommu_driver *domain_driver(const char *name, size_t len);
+/* The core's half around a backend's, which stays the caller's on failure. */
+int domain_wrap(const struct wherry_iommu_driver *drv, void *be, struct wherry_domain **ret_dom);
+
+/* lend.c: -ENOENT: the lender had nothing mapped that is m at that span. */
+int heritage_find_locked(struct wherry_domain *dom, const struct mapping *m,
+	struct wherry_span span) WHERRY_REQUIRES(&dom->lock);
 
 /* Map the file and give place its address. -EFAULT: not that much file, or not mappable. */
 int view_open(struct view *view, struct wherry_place *place);

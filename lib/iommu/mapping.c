@@ -128,7 +128,8 @@ domain_map_locked(struct wherry_domain *dom, struct wherry_place *place)
 		rc = view_open(&m->view, place);
 	m->bytes = place->vaddr;
 	if (rc == 0)
-		rc = dom->drv->map(dom->be, place);
+		rc = dom->foreign ? heritage_find_locked(dom, m, place->span)
+				  : dom->drv->map(dom->be, place);
 	if (rc != 0)
 		forget_mapping_locked(dom, m);
 	return rc;
@@ -178,7 +179,8 @@ unmap_several_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_
 		return rc;
 	if (!domain_next_locked(dom, span, &e) || wherry_iova_would_cut(dom->mappings, span))
 		return -ENOENT;
-	dom->drv->unmap(dom->be, span, NULL);
+	if (!dom->foreign)
+		dom->drv->unmap(dom->be, span, NULL);
 	domain_forget_locked(dom, span);
 	return 0;
 }
@@ -194,7 +196,8 @@ unmap_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES
 
 	if (wherry_iova_remove(dom->mappings, span, &m) != 0)
 		return unmap_several_locked(dom, span);
-	dom->drv->unmap(dom->be, span, NULL);
+	if (!dom->foreign)
+		dom->drv->unmap(dom->be, span, NULL);
 	release(m);
 	return 0;
 }
@@ -216,7 +219,9 @@ wherry_domain_claim(struct wherry_domain *dom)
 	int rc;
 
 	wherry_quick_lock(&dom->lock);
-	rc = dom->drv->claim != NULL ? dom->drv->claim(dom->be) : -EOPNOTSUPP;
+	rc = dom->foreign                 ? -EPERM
+		: dom->drv->claim != NULL ? dom->drv->claim(dom->be)
+					  : -EOPNOTSUPP;
 	wherry_quick_unlock(&dom->lock);
 	return rc;
 }

@@ -16,7 +16,7 @@
 
 /* The part of the file to map: whole blocks, because hugetlbfs maps nothing less. */
 static int
-place_in_file(const struct wherry_place *place, uint64_t *ret_start, size_t *ret_len)
+place_in_file(const struct wherry_place *place, struct view *view, uint64_t *ret_start)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = place->offset + place->span.len;
 	struct stat st;
@@ -27,7 +27,10 @@ place_in_file(const struct wherry_place *place, uint64_t *ret_start, size_t *ret
 	block = is_pow2((uint64_t)st.st_blksize) ? (uint64_t)st.st_blksize : 1;
 	block = block < page ? page : block;
 	*ret_start = round_down(place->offset, block);
-	*ret_len = (size_t)(round_up(end, block) - *ret_start);
+	*view = (struct view){ .len = (size_t)(round_up(end, block) - *ret_start),
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.offset = place->offset };
 	return 0;
 }
 
@@ -35,20 +38,19 @@ int
 view_open(struct view *view, struct wherry_place *place)
 {
 	int prot = PROT_READ | ((place->prot & WHERRY_DMA_WRITE) != 0 ? PROT_WRITE : 0);
+	struct view found;
 	uint64_t start;
-	size_t len;
-	void *p;
-	int rc = place_in_file(place, &start, &len);
+	int rc = place_in_file(place, &found, &start);
 
 	if (rc != 0)
 		return rc;
-	rc = wherry_fault("mapping.view")
-		? -ENOMEM
-		: wherry_sys->mmap(NULL, len, prot, MAP_SHARED, place->fd, (off_t)start, &p);
+	rc = wherry_fault("mapping.view") ? -ENOMEM
+					  : wherry_sys->mmap(NULL, found.len, prot, MAP_SHARED,
+						    place->fd, (off_t)start, &found.p);
 	if (rc != 0)
 		return rc == -ENOMEM ? rc : -EFAULT;
-	*view = (struct view){ .p = p, .len = len };
-	place->vaddr = (uint8_t *)p + (place->offset - start);
+	*view = found;
+	place->vaddr = (uint8_t *)found.p + (place->offset - start);
 	return 0;
 }
 

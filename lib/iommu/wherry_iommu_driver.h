@@ -23,6 +23,7 @@
  */
 
 #include "wherry_iommu.h"
+#include "wherry_lend.h"
 
 /** Where a backend reports written pages; belongs to the core. */
 struct wherry_dirty_sink;
@@ -42,6 +43,28 @@ struct wherry_place {
 	void *vaddr;             /**< aligned to the smallest page, does not wrap */
 	int fd;                  /**< of the file, stays the caller's; -1: there is none */
 	uint64_t offset;         /**< aligned to the smallest page, offset + len does not wrap */
+};
+
+/** A table of a domain that is lent. */
+struct wherry_lent_table {
+	uint32_t id;     /**< the backend's number */
+	uint32_t tracks; /**< 0 or 1: it has dirty bits */
+};
+/** A device of such a domain. */
+struct wherry_lent_device {
+	char address[16]; /**< its name, ends within */
+	uint32_t id;      /**< the backend's number */
+	uint32_t table;   /**< index in wherry_lent_half.tables */
+};
+#define WHERRY_LENT_TABLES 8u /**< as many at most */
+/** A backend's half of a domain as it goes to another process: no pointers, no padding. */
+struct wherry_lent_half {
+	uint32_t space;                                         /**< the backend's number */
+	uint32_t small;                                         /**< 0 or 1: its leaves are */
+	uint32_t n_tables;                                      /**< used of tables */
+	uint32_t n_devices;                                     /**< used of devices */
+	struct wherry_lent_table tables[WHERRY_LENT_TABLES];    /**< all of the space */
+	struct wherry_lent_device devices[WHERRY_LENT_DEVICES]; /**< all that are attached */
 };
 
 /** One backend. */
@@ -66,6 +89,21 @@ struct wherry_iommu_driver {
 
 	/** What is mapped becomes the calling process's; see wherry_domain_claim(). NULL: it cannot. */
 	int (*claim)(void *be);
+
+	/*
+	 * Handing over (wherry_lend.h); all NULL: it cannot. What is in a half that is borrowed
+	 * has been checked as far as the core knows it: counts, indexes, ends of texts.
+	 */
+	/** Fill @p half, zeroed, and fds: the domain's file and those of devices. They stay the backend's. */
+	int (*lend)(void *be, struct wherry_lent_half *half, int *ret_fds);
+	/** A domain of these files, of which it makes copies. Only looks. -EPROTO: a file is not what it should be. */
+	int (*borrow)(const struct wherry_lent_half *half, const int *fds, void **ret_be);
+	/** It is ours: what is mapped in @p span, between mappings that stay, goes. */
+	void (*clear)(void *be, struct wherry_span span);
+	/** Devices and domain are out of this process's reach on return. -ENOMEM: not all of them. */
+	int (*let_go)(void *be);
+	/** In place of destroy where it is another's: frees and closes, and that is all. */
+	void (*abandon)(void *be);
 
 	/** On: all is clean on return, and writes are noted from then on. Off never fails. */
 	int (*track)(void *be, bool on);

@@ -19,6 +19,68 @@ static struct table tables[MAX_TABLES];
 static struct wherry_sys_calls calls;
 static struct machine machine;
 
+/* ---- files ------------------------------------------------------------------ */
+
+/*
+ * Descriptors of a file that has several. The number of a file is that of its first one, which
+ * stays open below for as long as there is any.
+ */
+#define MAX_COPIES 64u
+static struct copy {
+	int fd, of; /* 0: free */
+	bool blank; /* it is one of /dev/null now */
+} copies[MAX_COPIES];
+
+static struct copy *
+copy_of(int fd)
+{
+	for (unsigned int i = 0; i < MAX_COPIES; i++)
+		if (copies[i].fd == fd)
+			return &copies[i];
+	return NULL;
+}
+
+/* Which file a descriptor is of, -1: none of ours. */
+static int
+file_of(int fd)
+{
+	const struct copy *c = copy_of(fd);
+
+	return c == NULL ? fd : c->blank ? -1 : c->of;
+}
+
+static struct copy *
+remember(int fd, int of)
+{
+	struct copy *c = copy_of(0);
+
+	CHECK(c != NULL);
+	*c = (struct copy){ fd, of, false };
+	return c;
+}
+
+static bool
+has_copies(int file, bool blank_ones)
+{
+	for (unsigned int i = 0; i < MAX_COPIES; i++)
+		if (copies[i].fd != 0 && copies[i].of == file && (blank_ones || !copies[i].blank))
+			return true;
+	return false;
+}
+
+static int
+fake_dup(int fd)
+{
+	int copy = wherry_sys_kernel.dup(fd);
+
+	if (copy < 0)
+		return copy;
+	if (copy_of(fd) == NULL)
+		remember(fd, fd);
+	remember(copy, file_of(fd));
+	return copy;
+}
+
 /* ---- objects ------------------------------------------------------------- */
 
 static struct space *
@@ -176,6 +238,8 @@ ioas_map_file(int fd, const struct iommufd_ioas_map_file *c)
 static int
 change_process(int fd)
 {
+	if (fake_kernel.fail_claim)
+		return -ENOMEM;
 	if (!fake_kernel.map_file)
 		return -ENOTTY;
 	for (unsigned int i = 0; i < MAX_SPACES * MAX_MAPS; i++) {
@@ -418,7 +482,7 @@ bind(struct device *dev, struct vfio_device_bind_iommufd *c)
 {
 	if (dev->iommufd != 0)
 		return -EINVAL;
-	dev->iommufd = c->iommufd;
+	dev->iommufd = file_of(c->iommufd);
 	c->out_devid = FIRST_DEVICE + number_of(dev);
 	return 0;
 }
@@ -460,10 +524,14 @@ device_ioctl(struct device *dev, unsigned long request, void *arg)
 }
 
 static int
-fake_ioctl(int fd, unsigned long request, void *arg)
+fake_ioctl(int of, unsigned long request, void *arg)
 {
+	int fd = file_of(of);
 	struct device *dev = device_by_fd(fd);
 
+	fake_kernel.ioctls++;
+	if (fd < 0)
+		return -ENOTTY;
 	if (dev != NULL)
 		return device_ioctl(dev, request, arg);
 	switch (request) {
@@ -530,15 +598,57 @@ close_iommufd(int fd)
 }
 
 static void
-fake_close(int fd)
+close_file(int file)
 {
-	struct device *dev = device_by_fd(fd);
+	struct device *dev = device_by_fd(file);
 
 	if (dev != NULL)
 		*dev = (struct device){ .fd = 0 };
 	else
-		close_iommufd(fd);
-	wherry_sys_kernel.close(fd);
+		close_iommufd(file);
+}
+
+static int
+fake_blank(int fd)
+{
+	struct copy *c = copy_of(fd) != NULL ? copy_of(fd) : remember(fd, fd);
+
+	c->blank = true;
+	if (!has_copies(c->of, false))
+		close_file(c->of);
+	return 0;
+}
+
+static void
+fake_close(int fd)
+{
+	struct copy *c = copy_of(fd), was = { fd, fd, false };
+
+	if (c != NULL) {
+		was = *c;
+		c->fd = 0;
+	}
+	if (!was.blank && !has_copies(was.of, false))
+		close_file(was.of);
+	if (fd != was.of)
+		wherry_sys_kernel.close(fd);
+	if (!has_copies(was.of, true))
+		wherry_sys_kernel.close(was.of);
+}
+
+static bool
+fake_is_node(int fd, const char *path)
+{
+	const char *node = strstr(path, "/dev/vfio/devices/vfio");
+	int file = file_of(fd);
+
+	if (node != NULL)
+		return device_by_fd(file) ==
+			&fake_devices[node[strlen("/dev/vfio/devices/vfio")] - '0'];
+	for (unsigned int i = 0; i < MAX_SPACES; i++)
+		if (file > 0 && spaces[i].fd == file)
+			return true;
+	return false;
 }
 
 /* ---- the test's side --------------------------------------------------------- */
@@ -558,6 +668,7 @@ fake_kernel_open(const struct fake_kernel *like)
 	fake_kernel = *like;
 	memset(fake_devices, 0, sizeof(fake_devices)); /* a test that failed left some */
 	memset(spaces, 0, sizeof(spaces));
+	memset(copies, 0, sizeof(copies));
 	for (unsigned int i = 0; i < MAX_TABLES; i++)
 		tables[i].fd = 0;
 	machine_open(&machine);
@@ -573,6 +684,9 @@ fake_kernel_open(const struct fake_kernel *like)
 	calls.open = fake_open;
 	calls.ioctl = fake_ioctl;
 	calls.close = fake_close;
+	calls.dup = fake_dup;
+	calls.blank = fake_blank;
+	calls.is_node = fake_is_node;
 	wherry_sys = &calls;
 }
 
@@ -587,5 +701,7 @@ fake_kernel_close(void)
 		CHECK_EQ(tables[i].fd, 0);
 	for (unsigned int i = 0; i < MAX_SPACES; i++)
 		CHECK_EQ(spaces[i].fd, 0);
+	for (unsigned int i = 0; i < MAX_COPIES; i++)
+		CHECK_EQ(copies[i].fd, 0);
 	CHECK(!fake_kernel.bitmap_absent);
 }

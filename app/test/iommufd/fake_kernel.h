@@ -24,12 +24,14 @@ struct fake_kernel {
 	bool no_rearm;                 /* a page becomes dirty once, and never again */
 	bool stuck;                    /* and this one: nothing ever becomes dirty */
 	bool born_dirty;               /* SMMUv3: what is mapped is dirty at once */
+	bool fail_claim;               /* the memory is beyond what may be locked */
 	unsigned int fail_attach;      /* the n-th attach from now on fails; 0: none */
 	unsigned int fail_get; /* the n-th GET_DIRTY_BITMAP from now on fails, after its work */
 	void (*after_get)(unsigned int nth); /* called when the n-th GET_DIRTY_BITMAP is done */
 	/* counted */
 	unsigned int enables, gets, maps_by_file, maps_by_address, copies, attaches, claims;
-	bool bitmap_absent; /* a GET met a bitmap that was not locked memory; its bits are gone */
+	unsigned int ioctls; /* of all kinds */
+	bool bitmap_absent;  /* a GET met a bitmap that was not locked memory; its bits are gone */
 };
 extern struct fake_kernel fake_kernel;
 

@@ -72,6 +72,32 @@ bring_up(struct iommufd_domain *dom, struct iommufd_device *dev)
 	return rc;
 }
 
+/* It is attached already, and stays the domain's until it is used. */
+static int
+take_heirloom(
+	struct iommufd_domain *dom, struct iommufd_device *dev, struct iommufd_heirloom *heirloom)
+{
+	int rc = kernel_device_hw(dom->fd, heirloom->dev_id, &dev->hw);
+
+	dev->dev_id = heirloom->dev_id;
+	dev->table = heirloom->table;
+	if (rc == 0)
+		rc = iommufd_twin_for(dom, dev);
+	if (rc == 0)
+		rc = vfio_device_use(dev->vfio, heirloom->fd);
+	if (rc == 0)
+		iommufd_heirloom_free(heirloom);
+	return rc;
+}
+
+static int
+bring_here(struct iommufd_domain *dom, struct iommufd_device *dev)
+{
+	struct iommufd_heirloom *heirloom = iommufd_heirloom_of(dom, dev->vfio->place.address);
+
+	return heirloom != NULL ? take_heirloom(dom, dev, heirloom) : bring_up(dom, dev);
+}
+
 int
 iommufd_attach(void *be, void *device)
 {
@@ -84,7 +110,7 @@ iommufd_attach(void *be, void *device)
 	if (dev == NULL)
 		return -ENOMEM;
 	dev->vfio = vfio;
-	rc = bring_up(dom, dev);
+	rc = bring_here(dom, dev);
 	if (rc != 0)
 		goto free_device;
 	LIST_INSERT_HEAD(&dom->devices, dev, link);

@@ -43,6 +43,7 @@ create(const char *options, void **ret_be)
 	if (dom == NULL)
 		return -ENOMEM;
 	LIST_INIT(&dom->devices);
+	LIST_INIT(&dom->heirlooms);
 	rc = iommufd_options_parse(options, &opts);
 	if (rc == 0)
 		rc = open_kernel(dom, &opts);
@@ -60,6 +61,7 @@ destroy(void *be)
 {
 	struct iommufd_domain *dom = be;
 
+	iommufd_heirlooms_close(dom);
 	iommufd_space_destroy(dom->fd, dom->now);
 	wherry_sys->close(dom->fd);
 	iommufd_bits_free(dom);
@@ -129,6 +131,11 @@ const struct wherry_iommu_driver wherry_iommu_iommufd = {
 	.map = map,
 	.unmap = unmap,
 	.claim = claim,
+	.lend = iommufd_lend,
+	.borrow = iommufd_borrow,
+	.clear = iommufd_clear,
+	.let_go = iommufd_let_go,
+	.abandon = iommufd_abandon,
 	.track = track,
 	.read_dirty = iommufd_read_dirty,
 	.twin_create = iommufd_twin_create,

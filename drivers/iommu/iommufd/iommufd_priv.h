@@ -55,6 +55,15 @@ struct iommufd_device {
 	struct kernel_hw hw;
 };
 
+/* A device of a domain that was borrowed, attached by who lent it, until it is attached here. */
+struct iommufd_heirloom {
+	LIST_ENTRY(iommufd_heirloom) link;
+	char address[16];
+	int fd;
+	uint32_t dev_id;
+	struct iommufd_table *table;
+};
+
 /* The backend's half of a domain. All hooks run under the core's lock. */
 struct iommufd_domain {
 	int fd;
@@ -67,6 +76,7 @@ struct iommufd_domain {
 	struct wherry_span *usable;
 	size_t n_usable;
 	LIST_HEAD(, iommufd_device) devices;
+	LIST_HEAD(, iommufd_heirloom) heirlooms;
 	char reason[256]; /* for the caps */
 };
 
@@ -104,6 +114,18 @@ int iommufd_twin_fill(void *be, struct wherry_span span, unsigned int prot);
 int iommufd_twin_swap(void *be);
 void iommufd_twin_destroy(void *be);
 int iommufd_twin_for(struct iommufd_domain *dom, struct iommufd_device *dev);
+
+/* handed.c: hooks of a domain that changes hands */
+int iommufd_lend(void *be, struct wherry_lent_half *half, int *ret_fds);
+int iommufd_borrow(const struct wherry_lent_half *half, const int *fds, void **ret_be);
+void iommufd_clear(void *be, struct wherry_span span);
+int iommufd_let_go(void *be);
+void iommufd_abandon(void *be);
+/* The device of that address, if the domain came with it. */
+struct iommufd_heirloom *iommufd_heirloom_of(struct iommufd_domain *dom, const char *address);
+void iommufd_heirloom_free(struct iommufd_heirloom *h);
+/* Close the files of those that nobody has attached. */
+void iommufd_heirlooms_close(struct iommufd_domain *dom);
 
 /* iommufd_device.c: hooks */
 int iommufd_attach(void *be, void *dev);

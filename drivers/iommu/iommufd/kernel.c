@@ -45,7 +45,7 @@ call(int fd, unsigned long request, void *arg, const char *name)
 int
 kernel_open(int *ret_fd)
 {
-	int fd = wherry_sys->open("/dev/iommu", O_RDWR);
+	int fd = wherry_sys->open(KERNEL_NODE, O_RDWR);
 
 	if (fd == -ENOENT || fd == -ENODEV || fd == -ENXIO)
 		return -ENODEV;
@@ -173,6 +173,23 @@ kernel_unmap_failed(struct wherry_span span, int rc)
 {
 	LOG_ERR("the kernel does not unmap %#llx, %#llx bytes: %s; devices reach it still",
 		(unsigned long long)span.iova, (unsigned long long)span.len, strerror(-rc));
+}
+
+void
+kernel_ioas_clear(int fd, uint32_t ioas, struct wherry_span span)
+{
+	struct iommu_ioas_unmap c = {
+		.size = sizeof(c),
+		.ioas_id = ioas,
+		.iova = span.iova,
+		.length = span.len,
+	};
+	int rc = wherry_sys->ioctl(fd, IOMMU_IOAS_UNMAP, &c);
+
+	if (rc < 0 && rc != -ENOENT)
+		LOG_ERR("%#llx to %#llx may hold mappings of who had it before: %s",
+			(unsigned long long)span.iova, (unsigned long long)wherry_span_last(span),
+			strerror(-rc));
 }
 
 int

@@ -23,6 +23,7 @@ struct kernel_hw {
 	uint64_t cap;
 };
 
+#define KERNEL_NODE "/dev/iommu"
 /* -ENODEV: no /dev/iommu. -EACCES: not ours to open. */
 int kernel_open(int *ret_fd);
 
@@ -48,6 +49,8 @@ int kernel_ioas_copy(
 	int fd, uint32_t from, uint32_t to, struct wherry_span span, unsigned int prot);
 /* Say so: devices reach the span still. */
 void kernel_unmap_failed(struct wherry_span span, int rc);
+/* Unmap all mappings that lie within; there may be none. */
+void kernel_ioas_clear(int fd, uint32_t ioas, struct wherry_span span);
 
 /* -EOPNOTSUPP: dirty bits were asked for and this IOMMU has none. */
 int kernel_hwpt_alloc(int fd, uint32_t dev_id, uint32_t ioas, bool dirty, uint32_t *ret_hwpt);

@@ -176,6 +176,22 @@ vfio_unmap_regions(struct vfio_device *dev)
 	}
 }
 
+int
+vfio_blind_regions(struct vfio_device *dev)
+{
+	struct vfio_mapped_region *m;
+	void *p;
+	int rc = 0;
+
+	wherry_mutex_lock(&dev->lock);
+	LIST_FOREACH(m, &dev->regions, link)
+		if (wherry_sys->mmap(m->p, m->len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0, &p) != 0)
+			rc = -ENOMEM;
+	wherry_mutex_unlock(&dev->lock);
+	return rc;
+}
+
 /* Where in the device's file the bytes lie that are asked for. */
 static int
 locate(const struct wherry_device *dev, unsigned int index, uint64_t at, size_t len,

@@ -144,6 +144,25 @@ vfio_device_use(struct vfio_device *dev, int fd)
 	return 0;
 }
 
+bool
+vfio_device_is_cdev(const char *address, int fd)
+{
+	struct wherry_vfio_function fn;
+	char path[VFIO_PATH_MAX];
+
+	return wherry_vfio_find(address, &fn) == 0 && fn.cdev[0] != '\0' &&
+		vfio_path(path, sizeof(path), "%s", fn.cdev) && wherry_sys->is_node(fd, path);
+}
+
+int
+vfio_device_let_go(struct vfio_device *dev)
+{
+	int rc = vfio_blind_regions(dev);
+	int blank = wherry_fault("vfio.blank") ? -ENOMEM : wherry_sys->blank(dev->fd);
+
+	return rc != 0 || blank != 0 ? -ENOMEM : 0;
+}
+
 void
 vfio_device_unuse(struct vfio_device *dev)
 {

@@ -46,6 +46,8 @@ vfio_device_in_use(const struct vfio_device *dev)
 bool vfio_device_can_log(const struct vfio_device *dev);
 
 void vfio_unmap_regions(struct vfio_device *dev);
+/* Accesses to regions that are mapped reach memory of this process from now on. */
+int vfio_blind_regions(struct vfio_device *dev);
 void vfio_irqs_off(struct vfio_device *dev);
 
 #endif /* VFIO_PRIV_H */

@@ -55,6 +55,13 @@ int vfio_device_open_cdev(const struct vfio_device *dev, int *ret_fd);
  * failure, -ENODEV or -ENOMEM, it stays the caller's.
  */
 int vfio_device_use(struct vfio_device *dev, int fd);
+/** Is this a file of the device's cdev? Whoever handed it over says so. */
+bool vfio_device_is_cdev(const char *address, int fd);
+/**
+ * In use, and another process's from now on: registers that are mapped here become memory of no
+ * meaning, the file one of /dev/null. -ENOMEM: not all of that could be had.
+ */
+int vfio_device_let_go(struct vfio_device *dev);
 /** Interrupts off, regions unmapped, fd closed. Harmless when not in use. */
 void vfio_device_unuse(struct vfio_device *dev);
 
