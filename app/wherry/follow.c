@@ -76,6 +76,15 @@ show_paused(const json_t *e)
 	fflush(stdout);
 }
 
+/* Only where memory was handed over is there anything to say. */
+static bool
+has_mappings(const json_t *e)
+{
+	const char *mappings = get_text(e, "mappings");
+
+	return *mappings != '\0' && strcmp(mappings, "none") != 0;
+}
+
 static void
 show_end(const json_t *e)
 {
@@ -84,8 +93,9 @@ show_end(const json_t *e)
 
 	printf("%s%s", isatty(STDOUT_FILENO) ? "\r\033[K" : "", get_text(e, "result"));
 	if (completed)
-		printf(": blackout %.1f ms (%s)", get_real(e, "blackout_ms"),
-			get_text(e, "blackout_by"));
+		printf(": blackout %.1f ms (%s)%s%s", get_real(e, "blackout_ms"),
+			get_text(e, "blackout_by"), has_mappings(e) ? ", DMA mappings " : "",
+			has_mappings(e) ? get_text(e, "mappings") : "");
 	else if (strcmp(get_text(e, "result"), "cancelled") == 0)
 		printf(": the application goes on where it is");
 	else

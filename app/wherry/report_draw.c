@@ -203,14 +203,18 @@ static void
 draw_headline(const struct report *r, FILE *to)
 {
 	char text[256], sent[32], state[32];
+	bool kept = r->end != NULL && strcmp(get_text(r->end, "mappings"), "kept") == 0;
+	bool rebuilt = r->end != NULL && strcmp(get_text(r->end, "mappings"), "rebuilt") == 0;
 
 	if (r->end == NULL)
 		snprintf(text, sizeof(text), "the log stops before the end of the migration");
 	else
 		snprintf(text, sizeof(text),
-			"%s: blackout %.1f ms, %.2f s, %.0f rounds, %s sent for %s of state",
+			"%s: blackout %.1f ms%s%s, %.2f s, %.0f rounds, %s sent for %s of state",
 			get_text(r->end, "result"), get_real(r->end, "blackout_ms"),
-			r->total_ms / 1e3, get_real(r->end, "rounds"),
+			kept || rebuilt ? ", DMA mappings " : "",
+			kept || rebuilt ? get_text(r->end, "mappings") : "", r->total_ms / 1e3,
+			get_real(r->end, "rounds"),
 			show_bytes(get_real(r->end, "bytes_sent"), sent, sizeof(sent)),
 			show_bytes(get_real(r->end, "state_bytes"), state, sizeof(state)));
 	svg_text(to, LEFT, 24, "start", text);

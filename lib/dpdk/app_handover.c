@@ -161,10 +161,20 @@ app_own_borrowed(struct wherry_app *app)
 				strerror(-rc));
 			return rc;
 		}
+		if (m->borrowed) /* by remap(), before the source stopped */
+			app->mappings = WHERRY_MAPPINGS_REBUILT;
 		m->renew |= m->borrowed;
 		m->borrowed = false;
 	}
 	return 0;
+}
+
+enum wherry_mappings
+app_mappings(void *ctx)
+{
+	const struct wherry_app *app = ctx;
+
+	return app->mappings;
 }
 
 void

@@ -262,6 +262,7 @@ const struct wherry_agent_ops app_agent_ops = {
 	.verify = verify,
 	.takeover = takeover,
 	.discard = discard,
+	.mappings = app_mappings,
 	.lend = app_lend,
 	.borrow = app_borrow,
 };

@@ -56,6 +56,7 @@ struct wherry_app {
 	struct cpus cpus; /* the agent's thread uses it */
 	struct adopt adopt;
 	struct secondaries secondaries;
+	enum wherry_mappings mappings; /* of memory handed over */
 };
 
 /* What the agent calls; ctx is the app. */
@@ -84,6 +85,8 @@ int app_check_borrowed(struct wherry_app *app);
 int app_own_borrowed(struct wherry_app *app);
 /* When cores run: the tracker learns of it. */
 void app_track_owned(struct wherry_app *app);
+/* What became of DMA mappings of what was borrowed, when it is owned. */
+enum wherry_mappings app_mappings(void *ctx);
 /* It came to nothing. Harmless when nothing was borrowed. */
 void app_give_back_borrowed(struct wherry_app *app);
 /* Source, another runs: what this process still does to the memory stays its own affair. */

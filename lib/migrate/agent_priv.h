@@ -134,6 +134,8 @@ bool mig_agent_is_cancelled(struct wherry_agent *agent);
 bool mig_agent_is_wanted(struct wherry_agent *agent);
 /* So long the arbiter took to move ownership, or to tell who has it. */
 void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
+/* As a peer says it, too: what is no such value is none. */
+void mig_agent_set_mappings(struct wherry_agent *agent, uint64_t mappings);
 /* So much of the intake is not taken in. */
 void mig_agent_set_throttle(struct wherry_agent *agent, unsigned int percent);
 /* So much memory is under watch. */

@@ -52,13 +52,14 @@ mig_json_round(const struct wherry_round *round, const struct mig_heat *heat)
 static json_t *
 result_fields(const struct wherry_status *st)
 {
-	return json_pack("{ss ss so so so so sf so sf si si si}", "state",
+	return json_pack("{ss ss so so so so sf so sf si si si ss}", "state",
 		wherry_state_name(st->state), "reason", st->reason, "state_bytes",
 		number(st->state_bytes), "bytes_sent", number(st->bytes_sent), "filtered_pages",
 		number(st->filtered_pages), "late_frames", number(st->late_frames), "blackout_ms",
 		(double)st->blackout_ns / 1e6, "arbiter_ms", ms(st->arbiter_ns), "total_ms",
 		(double)st->total_ns / 1e6, "rounds", (int)st->rounds, "pauses", (int)st->pauses,
-		"throttle_percent", (int)st->throttle_percent);
+		"throttle_percent", (int)st->throttle_percent, "mappings",
+		wherry_mappings_name(st->mappings));
 }
 
 json_t *

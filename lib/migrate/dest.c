@@ -273,7 +273,10 @@ mig_dest_take_over(struct mig_dest *d)
 		first_burst = mig_now();
 	reckon_blackout(d, first_burst);
 	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
+	if (d->agent->ops.mappings != NULL)
+		mig_agent_set_mappings(d->agent, d->agent->ops.mappings(d->agent->ops.ctx));
 	wherry_agent_get_status(d->agent, &st);
+	wherry_table_put_u64_skippable(&t, WHERRY_RUNNING_MAPPINGS, st.mappings);
 	wherry_table_put_u64(&t, WHERRY_RUNNING_ARBITER_NS, st.arbiter_ns);
 	if (d->ch != NULL && mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
 		LOG_WARN(

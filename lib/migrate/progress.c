@@ -264,6 +264,16 @@ mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns)
 }
 
 void
+mig_agent_set_mappings(struct wherry_agent *agent, uint64_t mappings)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->status.mappings = mappings <= WHERRY_MAPPINGS_REBUILT
+		? (enum wherry_mappings)mappings
+		: WHERRY_MAPPINGS_NONE;
+	wherry_mutex_unlock(&agent->lock);
+}
+
+void
 mig_agent_set_filtered(struct wherry_agent *agent, uint64_t pages)
 {
 	wherry_mutex_lock(&agent->lock);

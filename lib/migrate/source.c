@@ -286,6 +286,8 @@ await_running(struct mig_source *s, unsigned int timeout_ms)
 	mig_agent_know(s->agent, MIG_GIVEN);
 	mig_agent_set_arbiter_ns(s->agent,
 		wherry_field_u64(running.payload, running.len, WHERRY_RUNNING_ARBITER_NS, 0));
+	mig_agent_set_mappings(s->agent,
+		wherry_field_u64(running.payload, running.len, WHERRY_RUNNING_MAPPINGS, 0));
 	reckon_blackout(s, &running);
 	return 0;
 }

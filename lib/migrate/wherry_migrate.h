@@ -5,6 +5,7 @@
 #include <limits.h> /* UINT_MAX */
 
 #include <wherry_dirty.h>
+#include <wherry_lend.h>
 
 WHERRY_BEGIN_DECLS
 
@@ -117,6 +118,11 @@ struct wherry_agent_ops {
 	int (*verify)(void *ctx);
 	/** Destination: COMMIT is held. Run; say when the first burst was handled (CLOCK_MONOTONIC, ns). */
 	int (*takeover)(void *ctx, uint64_t *ret_first_burst_ns);
+	/**
+	 * Destination, running: what became of the DMA mappings of memory that was borrowed, for
+	 * the reports of both sides. NULL: WHERRY_MAPPINGS_NONE.
+	 */
+	enum wherry_mappings (*mappings)(void *ctx);
 	/** Destination, running: a frame that came too late at the source; as if received. May drop it. */
 	void (*inject)(void *ctx, const struct wherry_late_frame *frame);
 	/** Destination: it came to nothing; forget what was received. */
@@ -259,8 +265,10 @@ struct wherry_status {
 	uint64_t late_frames;      /**< forwarded to the destination, or injected here */
 	uint64_t
 		arbiter_ns; /**< of the blackout: until the arbiter had answered; 0: none was asked */
-	uint64_t strangers;            /**< connections to incoming that were sent away unproved */
-	uint64_t refused_clients;      /**< of the control socket, other users' */
+	enum wherry_mappings
+		mappings;         /**< of a handover, when it runs: what became of those for DMA */
+	uint64_t strangers;       /**< connections to incoming that were sent away unproved */
+	uint64_t refused_clients; /**< of the control socket, other users' */
 	unsigned int throttle_percent; /**< of the intake not taken in at present */
 	unsigned int pauses;           /**< connections lost, and attempts to recover that failed */
 };

@@ -77,6 +77,7 @@ static const struct field_def ready_fields[] = {
 static const struct field_def running_fields[] = {
 	{ WHERRY_RUNNING_FIRST_BURST, WHERRY_FIELD_U64, FIELD_REQUIRED, NULL },
 	{ WHERRY_RUNNING_ARBITER_NS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
+	{ WHERRY_RUNNING_MAPPINGS, WHERRY_FIELD_U64, FIELD_OPTIONAL, NULL },
 	{ 0 },
 };
 

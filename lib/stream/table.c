@@ -34,6 +34,17 @@ wherry_table_put_u64(struct wherry_table *t, unsigned int id, uint64_t value)
 }
 
 void
+wherry_table_put_u64_skippable(struct wherry_table *t, unsigned int id, uint64_t value)
+{
+	uint8_t *p = append(t, id, WHERRY_FIELD_U64, sizeof(value));
+
+	if (p == NULL)
+		return;
+	(p - FIELD_HEADER)[3] = FIELD_SKIPPABLE;
+	put_u64(p, value);
+}
+
+void
 wherry_table_put_text(struct wherry_table *t, unsigned int id, const char *text)
 {
 	size_t len = strnlen(text, WHERRY_STREAM_TEXT_MAX), n;

@@ -161,6 +161,7 @@ enum wherry_field_id {
 
 	WHERRY_RUNNING_FIRST_BURST = 1, /**< u64: ns, the destination's CLOCK_MONOTONIC */
 	WHERRY_RUNNING_ARBITER_NS,      /**< u64: until the arbiter had moved ownership */
+	WHERRY_RUNNING_MAPPINGS,        /**< u64: what became of them, enum wherry_mappings */
 
 	WHERRY_FRAME_PORT = 1,   /**< u64: in the order of the application's ports */
 	WHERRY_FRAME_QUEUE,      /**< u64: of its receive queues */
@@ -183,6 +184,8 @@ enum wherry_field_id {
 
 /** Append a number. */
 void wherry_table_put_u64(struct wherry_table *t, unsigned int id, uint64_t value);
+/** The same; a reader that does not know the field may go on. */
+void wherry_table_put_u64_skippable(struct wherry_table *t, unsigned int id, uint64_t value);
 /**
  * Append text; control characters and bytes that are no UTF-8 become '?', it is cut at
  * WHERRY_STREAM_TEXT_MAX bytes, empty is left out.

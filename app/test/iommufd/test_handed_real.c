@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A domain changes hands between two processes, with a real NIC on a real kernel: one opens
+ * A domain changes hands between two processes, by hand and by the migration agent, with a real NIC on a real kernel: one opens
  * everything, starts the NIC and sends all of it as files over a socket; it lets go and ends; the
  * other goes on with the NIC as it is, which nobody has closed, opened or reset.
  */
@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/iommufd.h>
@@ -19,6 +20,7 @@
 #include "bay.h"
 #include "iommufd_uapi_priv.h"
 #include "wherry_lend.h"
+#include "wherry_migrate.h"
 
 #define RW (WHERRY_DMA_READ | WHERRY_DMA_WRITE)
 #define BYTES (SMALL_PAGES * NIC_PAGE)
@@ -31,6 +33,14 @@ struct party {
 	int file;   /* what mem is of */
 	int socket; /* to the other */
 	int report; /* where to complain */
+	/* with agents */
+	char uri[64], control[64];
+	struct wherry_tracker *tracker;
+	struct wherry_watch *watch;
+	struct wherry_agent *agent;
+	struct wherry_domain_files files;
+	enum wherry_mappings mappings;
+	int refuse; /* what verify says */
 };
 
 /* In these processes CHECK would go on with another's tests: they say why, and end. */
@@ -69,7 +79,7 @@ count_ioctl(int fd, unsigned long request, void *arg)
 static int
 count_open(const char *path, int flags)
 {
-	asked.opens++;
+	asked.opens += strncmp(path, "/dev/vfio", 9) == 0 || strcmp(path, "/dev/iommu") == 0;
 	return wherry_sys_kernel.open(path, flags);
 }
 
@@ -160,8 +170,11 @@ frame_arrives(struct party *p, unsigned int n, uint32_t seed)
 static void
 see_memory(struct party *p)
 {
-	p->mem = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, p->file, 0);
-	STEP(p, p->mem != MAP_FAILED);
+	void *mem = mmap(p->mem, BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED | (p->mem != NULL ? MAP_FIXED : 0), p->file, 0);
+
+	STEP(p, mem != MAP_FAILED);
+	p->mem = mem;
 }
 
 static void
@@ -229,26 +242,28 @@ borrow_all(struct party *p)
 }
 
 static void
-go_on(struct party *p)
+take_over(struct party *p)
 {
-	struct wherry_span all = { SMALL_IOVA, BYTES };
-	enum wherry_mappings mappings;
-	const char *said;
-
-	STEP(p, wherry_domain_own(p->dom, &mappings) == 0);
-	STEP(p, mappings != WHERRY_MAPPINGS_NONE);
-	STEP(p, asked.maps == (mappings == WHERRY_MAPPINGS_KEPT ? 0u : 1u));
+	STEP(p, wherry_domain_own(p->dom, &p->mappings) == 0);
+	STEP(p, p->mappings != WHERRY_MAPPINGS_NONE);
+	STEP(p, asked.maps == (p->mappings == WHERRY_MAPPINGS_KEPT ? 0u : 1u));
 	STEP(p, wherry_device_open(bay_device(0), &p->dev) == 0);
 	STEP(p, wherry_device_attach(p->dev, p->dom, NULL) == 0);
 	STEP(p, asked.others == 0 && asked.opens == 0);
 	see_memory(p);
 	STEP(p, nic_take_over(p->dev, (struct nic_memory){ p->mem, SMALL_IOVA }, &p->nic) == 0);
 	STEP(p, frame_arrives(p, 4, 4));
-	say(p);
-	hear(p); /* it has closed everything */
+}
+
+/* The other has closed everything; say what became of mappings, and end. */
+static void
+end_alone(struct party *p)
+{
+	struct wherry_span all = { SMALL_IOVA, BYTES };
+	const char *said = wherry_mappings_name(p->mappings);
+
 	for (unsigned int i = 0; i < RX_PAGES; i++)
 		STEP(p, frame_arrives(p, i, 5 + i));
-	said = wherry_mappings_name(mappings);
 	STEP(p, write(p->report, said, strlen(said)) > 0);
 	nic_close(p->nic);
 	wherry_device_close(p->dev);
@@ -269,7 +284,198 @@ be_second(struct party *p)
 	say(p);
 	hear(p);
 	STEP(p, asked.maps == 0 && asked.others == 0);
-	go_on(p);
+	take_over(p);
+	say(p);
+	hear(p);
+	end_alone(p);
+}
+
+/* ---- the same by agents: COMMIT says whose it is ------------------------------------ */
+
+static uint64_t
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Between two nic_send() it sends nothing, and what it receives is what it sends. */
+static int
+on_quiesce(void *ctx, uint64_t *ret_last_burst_ns)
+{
+	(void)ctx;
+	*ret_last_burst_ns = now();
+	return 0;
+}
+
+static void
+on_resume(void *ctx)
+{
+	(void)ctx;
+}
+
+static void
+on_released(void *ctx)
+{
+	struct party *p = ctx;
+
+	STEP(p, wherry_domain_let_go(p->dom) == 0);
+}
+
+static int
+on_lend(void *ctx, unsigned int i, struct wherry_lent *ret_lent)
+{
+	struct party *p = ctx;
+
+	if (p->files.n == 0 && wherry_domain_lend(p->dom, &p->files) != 0)
+		return -EOPNOTSUPP;
+	if (i > p->files.n)
+		return 0;
+	snprintf(ret_lent->name, sizeof(ret_lent->name), i == 0 ? "mem" : "@dma.%u", i - 1);
+	ret_lent->fd = i == 0 ? p->file : p->files.fd[i - 1];
+	return 1;
+}
+
+static int
+on_borrow(void *ctx, const struct wherry_lent *lent)
+{
+	struct party *p = ctx;
+
+	if (strcmp(lent->name, "mem") == 0) {
+		p->file = lent->fd;
+		return 0;
+	}
+	if (strncmp(lent->name, "@dma.", 5) != 0 || p->files.n == WHERRY_DOMAIN_FILES)
+		return -EPROTO;
+	p->files.fd[p->files.n++] = lent->fd;
+	return 0;
+}
+
+static int
+on_verify(void *ctx)
+{
+	struct wherry_span span = { SMALL_IOVA, BYTES };
+	struct party *p = ctx;
+	int rc = wherry_domain_borrow(&p->files, &p->dom);
+
+	if (rc != 0)
+		return rc;
+	p->files.n = 0;
+	rc = wherry_domain_map_file(p->dom, p->file, 0, RW, &span);
+	return rc != 0 ? rc : p->refuse;
+}
+
+static int
+on_takeover(void *ctx, uint64_t *ret_first_burst_ns)
+{
+	take_over(ctx);
+	*ret_first_burst_ns = now();
+	return 0;
+}
+
+static enum wherry_mappings
+on_mappings(void *ctx)
+{
+	return ((const struct party *)ctx)->mappings;
+}
+
+static void
+start_agent(struct party *p, const char *incoming)
+{
+	const struct wherry_tracker_opts tracking_opts = { .cpu = WHERRY_CPU_NONE };
+	const struct wherry_agent_ops ops = { .quiesce = on_quiesce,
+		.resume = on_resume,
+		.released = on_released,
+		.lend = on_lend,
+		.borrow = on_borrow,
+		.verify = on_verify,
+		.takeover = on_takeover,
+		.mappings = on_mappings,
+		.ctx = p };
+	struct wherry_agent_opts opts = {
+		.name = "handed", .control = p->control, .incoming = incoming, .ops = &ops
+	};
+	struct wherry_span span = { (uintptr_t)p->mem, BYTES };
+
+	snprintf(p->control, sizeof(p->control), "/tmp/wherry-handed-%d.control", (int)getpid());
+	STEP(p, wherry_tracker_create(&tracking_opts, &p->tracker) == 0);
+	STEP(p, wherry_watch_create(p->tracker, "mem", span, NIC_PAGE, &p->watch) == 0);
+	opts.tracker = p->tracker;
+	STEP(p, wherry_agent_create(&opts, &p->agent) == 0);
+	STEP(p, wherry_agent_start(p->agent) == 0);
+}
+
+static void
+stop_agent(struct party *p)
+{
+	wherry_agent_destroy(p->agent);
+	wherry_watch_destroy(p->watch);
+	wherry_tracker_destroy(p->tracker);
+}
+
+static struct wherry_status
+migrate(struct party *p)
+{
+	const struct wherry_migrate_params params = { 0 };
+	struct wherry_status st;
+
+	STEP(p, wherry_agent_migrate(p->agent, p->uri, &params) == 0);
+	do {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		wherry_agent_get_status(p->agent, &st);
+	} while (st.state != WHERRY_STATE_RELEASED && st.state != WHERRY_STATE_SERVING &&
+		st.state != WHERRY_STATE_UNKNOWN);
+	return st;
+}
+
+static void
+be_source(struct party *p)
+{
+	struct wherry_status st;
+
+	open_all(p);
+	start_agent(p, NULL);
+	hear(p); /* it listens, and will refuse */
+	st = migrate(p);
+	STEP(p, st.state == WHERRY_STATE_SERVING && st.mappings == WHERRY_MAPPINGS_NONE);
+	STEP(p, frame_arrives(p, 2, 2));
+	hear(p); /* once more */
+	st = migrate(p);
+	STEP(p, st.state == WHERRY_STATE_RELEASED && st.mappings != WHERRY_MAPPINGS_NONE);
+	nic_close(p->nic);
+	wherry_device_close(p->dev);
+	stop_agent(p);
+	wherry_domain_destroy(p->dom);
+	wherry_domain_files_close(&p->files);
+	say(p);
+	_exit(0);
+}
+
+static void
+be_dest(struct party *p)
+{
+	count_calls();
+	p->file = memfd_create("before", MFD_CLOEXEC);
+	STEP(p, ftruncate(p->file, BYTES) == 0);
+	see_memory(p);
+	p->refuse = -ECANCELED;
+	start_agent(p, p->uri);
+	say(p);
+	STEP(p, wherry_agent_wait(p->agent) != 0);
+	stop_agent(p);
+	wherry_domain_destroy(p->dom);
+	STEP(p, asked.maps == 0 && asked.others == 0);
+	asked.opens = 0;
+	p->refuse = 0;
+	start_agent(p, p->uri);
+	asked.opens = 0;
+	say(p);
+	STEP(p, wherry_agent_wait(p->agent) == 0);
+	hear(p);
+	stop_agent(p);
+	end_alone(p);
 }
 
 static void
@@ -295,7 +501,9 @@ kernel_keeps(void)
 	return keeps;
 }
 
-TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
+/* Two children, and what they have to say. */
+static void
+run_two(void (*first)(struct party *p), void (*second)(struct party *p))
 {
 	struct party p = { .file = -1 };
 	int pair[2], reports[2], status, failed = 0;
@@ -304,9 +512,12 @@ TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
 	ssize_t n;
 
 	need_iommufd();
+	p.mem = mmap(NULL, BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p.mem != MAP_FAILED);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	CHECK_EQ(pipe(reports), 0);
 	p.report = reports[1];
+	snprintf(p.uri, sizeof(p.uri), "unix:/tmp/wherry-handed-%d.migration", (int)getpid());
 	for (unsigned int i = 0; i < 2; i++) {
 		pid_t pid = fork();
 
@@ -316,10 +527,7 @@ TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
 			continue;
 		close(pair[1 - i]);
 		close(reports[0]);
-		if (i == 0)
-			be_first(&p);
-		else
-			be_second(&p);
+		(i == 0 ? first : second)(&p);
 	}
 	close(pair[0]);
 	close(pair[1]);
@@ -329,7 +537,18 @@ TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
 	close(reports[0]);
 	while (wait(&status) > 0)
 		failed += status != 0;
+	munmap(p.mem, BYTES);
 	if (failed != 0)
 		FAIL("%s", said);
 	CHECK_EQ(strcmp(said, kernel_keeps() ? "kept" : "rebuilt"), 0);
+}
+
+TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
+{
+	run_two(be_first, be_second);
+}
+
+TEST(iommufd_handed_over_by_agents_follows_commit)
+{
+	run_two(be_source, be_dest);
 }

@@ -42,6 +42,7 @@ struct pair_opts {
 	const char *dest_why; /* what its section says when it is checked; NULL: nothing */
 	int dest_check_rc, dest_load_rc, dest_verify_rc, dest_takeover_rc;
 	unsigned int dest_takeover_ms;
+	enum wherry_mappings dest_mappings; /* that it says it has */
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;

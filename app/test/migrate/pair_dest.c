@@ -57,6 +57,14 @@ dest_verify(void *ctx)
 }
 
 /* To be read only: whoever writes before takeover is killed by it. */
+static enum wherry_mappings
+dest_mappings(void *ctx)
+{
+	const struct pair *pair = ctx;
+
+	return pair->opts.dest_mappings;
+}
+
 static int
 dest_borrow(void *ctx, const struct wherry_lent *lent)
 {
@@ -145,6 +153,7 @@ dest_create(struct pair *pair)
 		.inject = dest_inject,
 		.discard = dest_discard,
 		.borrow = pair->opts.lend ? dest_borrow : NULL,
+		.mappings = pair->opts.dest_mappings != 0 ? dest_mappings : NULL,
 		.ctx = pair };
 	struct wherry_section section = { .name = "port0",
 		.version =

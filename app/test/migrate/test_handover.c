@@ -48,6 +48,26 @@ TEST(handover_moves_memory_and_copies_nothing)
 	pair_destroy(pair);
 }
 
+TEST(handover_reports_to_both_what_became_of_mappings)
+{
+	/* the last is none of the values: a peer may say anything */
+	const unsigned int said[] = { 0, WHERRY_MAPPINGS_KEPT, WHERRY_MAPPINGS_REBUILT, 77 };
+
+	for (size_t i = 0; i < 4; i++) {
+		struct pair_opts opts = lending();
+		struct wherry_status st;
+		struct pair *pair;
+
+		opts.dest_mappings = (enum wherry_mappings)said[i];
+		pair = pair_create(&opts);
+		pair_migrate(pair, NULL, &st);
+		pair_check_moved(pair, &st); /* the destination has ended */
+		CHECK_EQ(st.mappings, i == 3 ? 0u : said[i]);
+		CHECK_EQ(pair->shared->status.mappings, i == 3 ? 0u : said[i]);
+		pair_destroy(pair);
+	}
+}
+
 TEST(handover_with_an_arbiter_has_the_owner_that_it_names)
 {
 	struct pair_opts opts = lending();
