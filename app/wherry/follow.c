@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A migration as it goes, shown until it has ended; Ctrl-C cancels it. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +107,18 @@ show_end(const json_t *e)
 		show_bytes(get_real(e, "state_bytes"), state, sizeof(state)));
 }
 
+/* A log that cannot be written is said once, and is no reason to end a migration. */
+static void
+log_event(FILE *log, const json_t *line)
+{
+	if (ferror(log))
+		return;
+	write_json(log, line);
+	if (ferror(log))
+		fprintf(stderr, "\nwherry: the log could not be written, and is not complete: %s\n",
+			strerror(errno));
+}
+
 /* Returns true at the end, with the exit status. */
 static bool
 handle(const struct follow *f, const json_t *line, int *ret_status)
@@ -119,7 +132,7 @@ handle(const struct follow *f, const json_t *line, int *ret_status)
 		return false;
 	}
 	if (f->log != NULL)
-		write_json(f->log, line);
+		log_event(f->log, line);
 	if (f->target->json)
 		write_json(stdout, line);
 	else if (strcmp(event, "progress") == 0)

@@ -96,10 +96,10 @@ write_record(int fd, const struct wherry_owner *next)
 	ssize_t n;
 
 	memset(text + len, '\n', sizeof(text) - len);
-	n = pwrite(fd, text, sizeof(text), 0);
+	n = wherry_sys->pwrite(fd, text, sizeof(text), 0);
 	if (n == (ssize_t)sizeof(text))
 		return 0;
-	return n < 0 ? -errno : -ENOSPC;
+	return n < 0 ? (int)n : -ENOSPC;
 }
 
 static int

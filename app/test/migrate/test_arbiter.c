@@ -2,9 +2,12 @@
 /* The arbiter alone: its record, compare-and-swap by many, and what it says when it is gone. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +68,40 @@ check_is(const struct wherry_owner *now, const char *id, uint64_t epoch)
 	if (strcmp(now->id, id) != 0 || now->epoch != epoch)
 		FAIL("%s owns in epoch %llu, not %s in %llu", now->id,
 			(unsigned long long)now->epoch, id, (unsigned long long)epoch);
+}
+
+/* A real one, small. What is there is overwritten in its place, and moves on. */
+TEST(arbiter_lock_on_a_full_disk_gives_nobody_what_is_not_written)
+{
+	char dir[64], filler[96], spec[96];
+	struct wherry_owner now, nobody = owner("", 0), a1 = owner("a:/s", 1);
+	struct wherry_arbiter *arbiter;
+	int fd;
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		SKIP("mounting takes root: run as root");
+	snprintf(dir, sizeof(dir), "/tmp/wherry-test-%d-full", (int)getpid());
+	snprintf(filler, sizeof(filler), "%s/filler", dir);
+	snprintf(spec, sizeof(spec), "lock:%s/owner", dir);
+	mkdir(dir, 0700);
+	CHECK_EQ(mount("tmpfs", dir, "tmpfs", 0, "size=4k"), 0);
+	fd = open(filler, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_EQ(write(fd, dir, sizeof(dir)), sizeof(dir));
+	CHECK_EQ(wherry_arbiter_open(spec, &arbiter), 0);
+	CHECK_EQ(wherry_arbiter_swap(arbiter, &nobody, "a:/s", &now), -ENOSPC);
+	CHECK_EQ(wherry_arbiter_read(arbiter, &now), 0);
+	check_is(&now, "", 0);
+	CHECK_EQ(ftruncate(fd, 0), 0); /* room is made */
+	CHECK_EQ(wherry_arbiter_swap(arbiter, &nobody, "a:/s", &now), 0);
+	CHECK_EQ(write(fd, dir, sizeof(dir)), -1);
+	CHECK_EQ(errno, ENOSPC); /* full again, with the record in it */
+	CHECK_EQ(wherry_arbiter_swap(arbiter, &a1, "b:/s", &now), 0);
+	check_is(&now, "b:/s", 2);
+	wherry_arbiter_close(arbiter);
+	close(fd);
+	CHECK_EQ(umount(dir), 0);
+	rmdir(dir);
 }
 
 TEST_EACH(arbiter_swaps_only_what_is_known, kinds, kind)

@@ -301,6 +301,22 @@ TEST(command_report_draws_what_a_migration_logged)
 	CHECK_EQ(unlink(log), 0);
 }
 
+/* It is of the migration that the status speaks. */
+TEST(command_says_that_the_log_cannot_be_written_and_goes_on)
+{
+	struct pair_opts opts = { .len = SMALL };
+	struct wherry_status st;
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "migrate --log=/dev/full --control=%s %s"), 0,
+		"the log could not be written, and is not complete: No space left on device");
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	pair_check_moved(pair, &st);
+	pair_destroy(pair);
+}
+
 TEST(command_report_takes_no_log_at_its_word)
 {
 	static const struct {

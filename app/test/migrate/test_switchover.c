@@ -8,10 +8,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base_priv.h"
 #include "etcd.h"
 #include "pair_priv.h"
 #include "test.h"
@@ -146,6 +148,59 @@ TEST(switchover_waits_for_an_arbiter_that_is_down)
 	check_one_owner(pair, &st);
 	pair_destroy(pair);
 	etcd_stop(etcd);
+}
+
+/* ---- the arbiter's disk is full, and then it is not ---- */
+
+static unsigned int *disk_is_full; /* atomic, of both processes */
+
+static ssize_t
+pwrite_unless_full(int fd, const void *buf, size_t len, off_t offset)
+{
+	if (__atomic_load_n(disk_is_full, __ATOMIC_ACQUIRE))
+		return -ENOSPC;
+	return wherry_sys_kernel.pwrite(fd, buf, len, offset);
+}
+
+static void
+fill_disk(void *ctx)
+{
+	(void)ctx;
+	__atomic_store_n(disk_is_full, 1, __ATOMIC_RELEASE);
+}
+
+/* Nobody's swap is written, so nobody runs; with room one of them is. */
+TEST(switchover_waits_while_the_disk_of_its_arbiter_is_full)
+{
+	struct wherry_sys_calls table = wherry_sys_kernel;
+	struct pair_opts opts = { .len = SMALL,
+		.writer = true,
+		.arbiter = "lock",
+		.plan = { .kind = PROXY_CALL, .type = WHERRY_REC_DIGEST, .call = fill_disk } };
+	const struct wherry_migrate_params params = { .timeout_ms = 2500 };
+	struct wherry_status st;
+	struct pair *pair;
+	uint64_t epoch;
+
+	disk_is_full = mmap(NULL, sizeof(*disk_is_full), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(disk_is_full != MAP_FAILED);
+	table.pwrite = pwrite_unless_full;
+	wherry_sys = &table;
+	pair = pair_create(&opts);
+	CHECK_EQ(pair_begin(pair, &params), 0);
+	pair_wait(pair, WHERRY_STATE_UNKNOWN, &st);
+	CHECK_EQ(st.state, WHERRY_STATE_UNKNOWN);
+	CHECK(pair_source_owns(pair, &epoch));
+	CHECK_EQ(epoch, 1);
+	CHECK_EQ(pair->resumes, 0);
+	CHECK_EQ(pair->shared->takeovers, 0);
+	__atomic_store_n(disk_is_full, 0, __ATOMIC_RELEASE);
+	pair_wait(pair, WHERRY_STATE_RELEASED, &st);
+	wherry_sys = &wherry_sys_kernel;
+	check_one_owner(pair, &st);
+	pair_destroy(pair);
+	munmap(disk_is_full, sizeof(*disk_is_full));
 }
 
 TEST(switchover_mismatch_of_arbiters_is_refused_by_name)
