@@ -74,6 +74,31 @@ quiesce(void *ctx, uint64_t *ret_last_burst_ns)
 	return rc;
 }
 
+/* Cores park and go on; that secondaries do takes no longer. */
+static uint64_t
+dry_quiesce(struct wherry_app *app)
+{
+	uint64_t begin = park_now_ns(), last;
+	int rc;
+
+	if (app->late == NULL && app->ports.n != 0) /* a port that is stopped for it is not tried */
+		return 0;
+	rc = park_cores(app, &last);
+	park_resume(&app->park);
+	return rc == 0 ? park_now_ns() - begin : 0;
+}
+
+static uint64_t
+rehearse(void *ctx)
+{
+	struct wherry_app *app = ctx;
+	struct wherry_status now;
+
+	wherry_agent_get_status(app->agent, &now);
+	return now.state == WHERRY_STATE_PRECOPY ? dry_quiesce(app)
+						 : ports_takeover_ns(&app->ports);
+}
+
 static void
 throttle(void *ctx, unsigned int percent)
 {
@@ -252,6 +277,7 @@ takeover(void *ctx, uint64_t *ret_first_burst_ns)
 
 const struct wherry_agent_ops app_agent_ops = {
 	.quiesce = quiesce,
+	.rehearse = rehearse,
 	.throttle = throttle,
 	.resume = resume,
 	.late = next_late,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Starting, stopping and taking over ports; the states are in ports_priv.h. */
 #include <errno.h>
+#include <time.h>
 
 #include <rte_errno.h>
 
@@ -74,21 +75,44 @@ each_rx_queue(const struct port *p, int (*fn)(uint16_t port, uint16_t queue))
 	return rc;
 }
 
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
 static int
 port_warm(struct port *p)
 {
+	uint64_t begin = now_ns();
 	int rc = port_start(p);
 
+	p->takeover_ns = now_ns() - begin;
 	if (rc != 0 || p->adopted)
 		return rc;
+	begin = now_ns();
 	rc = each_rx_queue(p, rte_eth_dev_rx_queue_stop);
 	if (rc == 0) {
+		p->takeover_ns = now_ns() - begin;
 		p->at = PORT_WARM;
 		return 0;
 	}
 	LOG_INFO("port %u starts at takeover only: its receive queues cannot be stopped (%s)",
 		p->id, rte_strerror(-rc));
 	return port_stop(p);
+}
+
+uint64_t
+ports_takeover_ns(const struct ports *ports)
+{
+	uint64_t ns = 0;
+
+	for (unsigned int i = 0; i < ports->n; i++)
+		ns += ports->port[i].takeover_ns;
+	return ns;
 }
 
 void

@@ -55,6 +55,7 @@ struct port {
 	bool serves;                 /* it is to run when the application does */
 	bool takes_macs;             /* destination: that was tried when the peer's was checked */
 	bool adopted;                /* somebody else starts it, and stops it in the end */
+	uint64_t takeover_ns;        /* destination: so long it took to start, or to stop queues */
 	struct port_shape wanted;    /* destination: from the stream */
 	struct rte_eth_stats last;   /* read before the last stop: some PMDs forget */
 	struct rte_eth_stats before; /* destination: what earlier processes counted */
@@ -79,6 +80,8 @@ void ports_fini(struct ports *ports);
 int ports_start(struct ports *ports);
 /* All WARM, or STOPPED where the PMD cannot. */
 int ports_warm(struct ports *ports);
+/* How long takeover of ports that are warm takes: as their start did, or their queues' stop. */
+uint64_t ports_takeover_ns(const struct ports *ports);
 /* All STOPPED for good, but what was adopted. */
 void ports_stop(struct ports *ports);
 /* Source: read statistics, stop DMA. On failure all run again. */

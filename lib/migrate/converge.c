@@ -12,6 +12,25 @@
 /* One part in so many of the fixed cost is not worth a round. */
 #define NEXT_TO_NOTHING 4
 
+static double
+known_ms(uint64_t ns)
+{
+	return ns != 0 ? (double)ns / 1e6 : MIG_UNKNOWN_MS;
+}
+
+double
+mig_lead_ms(const struct mig_costs *c)
+{
+	return (double)c->harvest / 1e6 + known_ms(c->quiesce);
+}
+
+double
+mig_fixed_ms(const struct mig_costs *c)
+{
+	return mig_lead_ms(c) + known_ms(c->takeover) +
+		((double)c->rtt * 2 + (double)c->arbiter) / 1e6;
+}
+
 double
 mig_send_ms(const struct mig_measure *m)
 {

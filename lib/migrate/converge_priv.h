@@ -4,14 +4,27 @@
 
 /*
  * When to stop the application. Predicted blackout = (pending + what gets dirty until
- * it stands still) / bandwidth + fixed cost. Pure.
+ * it stands still) / bandwidth + fixed cost, which is what was measured of each of its parts.
+ * Pure.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a blackout costs that cannot be measured before: quiesce and takeover. */
-#define MIG_UNMEASURED_MS 5.0
+/* What quiesce and takeover each are reckoned with if the application does not say. */
+#define MIG_UNKNOWN_MS 2.5
+
+/* Parts of a blackout with nothing to send, in ns, as measured while the application runs. */
+struct mig_costs {
+	uint64_t quiesce, takeover; /* 0: not known */
+	uint64_t harvest;
+	uint64_t rtt;     /* of the connection: two of it */
+	uint64_t arbiter; /* its answer; 0: there is none */
+};
+/* How long from now until the application stands and the last harvest is done. */
+double mig_lead_ms(const struct mig_costs *c);
+/* All of them. */
+double mig_fixed_ms(const struct mig_costs *c);
 
 /* What is known after a round. */
 struct mig_measure {

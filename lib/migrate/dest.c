@@ -53,6 +53,8 @@ mig_dest_prepare(struct mig_dest *d)
 		return out_of_memory(d);
 	mig_agent_set_state_bytes(d->agent, d->regions.bytes);
 	mig_hello_init(&d->self, d->agent->name);
+	if (d->agent->ops.rehearse != NULL)
+		d->self.takeover_ns = d->agent->ops.rehearse(d->agent->ops.ctx);
 	return 0;
 }
 

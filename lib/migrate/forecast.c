@@ -54,7 +54,7 @@ wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 {
 	const struct mig_goal goal = { .limit_ms = terms->downtime_limit_ms,
 		.max_rounds = terms->max_rounds };
-	struct mig_measure m = { .bandwidth = terms->bandwidth, .fixed_ms = MIG_UNMEASURED_MS };
+	struct mig_measure m = { .bandwidth = terms->bandwidth, .fixed_ms = 2 * MIG_UNKNOWN_MS };
 	struct wherry_forecast f = { .converges = false };
 	enum mig_verdict verdict = MIG_GO_ON;
 	double pages = 0, round_s = 0, before_ms;

@@ -74,6 +74,8 @@ mig_hello_put(
 		wherry_table_put_text(t, WHERRY_HELLO_OWNER, hello->owner.id);
 		wherry_table_put_u64(t, WHERRY_HELLO_EPOCH, hello->owner.epoch);
 	}
+	if (hello->takeover_ns != 0)
+		wherry_table_put_u64(t, WHERRY_HELLO_TAKEOVER_NS, hello->takeover_ns);
 	if (hello->handover)
 		wherry_table_put_bytes(
 			t, WHERRY_HELLO_HANDOVER, hello->token, sizeof(hello->token));
@@ -128,6 +130,7 @@ read_hello(const struct wherry_record *rec, struct mig_hello *peer)
 		memcpy(peer->token, key.bytes, key.len);
 		peer->handover = true;
 	}
+	peer->takeover_ns = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TAKEOVER_NS, 0);
 	peer->verify = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_VERIFY, 0) != 0;
 	read_channels(rec, peer);
 	ms = wherry_field_u64(rec->payload, rec->len, WHERRY_HELLO_TIMEOUT_MS, 0);

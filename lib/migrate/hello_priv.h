@@ -52,6 +52,7 @@ struct mig_hello {
 	unsigned int pause_ms;     /* how long a lost connection may be recovered; 0: it may not */
 	char arbiter[512];         /* what names its record; "": the source has none */
 	struct wherry_owner owner; /* as the source's arbiter says */
+	uint64_t takeover_ns;      /* so long it takes at the destination; 0: not known */
 	bool handover;             /* memory as files */
 	uint8_t token[MIG_SESSION_LEN]; /* what the connection that brings them begins with */
 };

@@ -106,11 +106,15 @@ static int
 ask_arbiter(struct mig_source *s)
 {
 	struct wherry_agent *agent = s->agent;
+	uint64_t begin = mig_now();
+	int rc = mig_owner_check(agent, &s->self.owner, &s->reason);
 
+	if (agent->arbiter != NULL)
+		s->arbiter_ns = mig_now() - begin;
 	if (agent->arbiter != NULL)
 		snprintf(s->self.arbiter, sizeof(s->self.arbiter), "%s",
 			wherry_arbiter_name(agent->arbiter));
-	return mig_owner_check(agent, &s->self.owner, &s->reason);
+	return rc;
 }
 
 int

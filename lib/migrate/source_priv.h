@@ -46,13 +46,14 @@ struct mig_source {
 	double same_share; /* of dirty pages, those that the destination had already */
 	double same_ns;    /* what one of them costs; 0: not known */
 	uint64_t harvest_ns, rtt_ns;
-	uint64_t iommu_seen, cpu_seen; /* the tracker's counts at the last harvest */
-	uint64_t round_begun;          /* ns */
-	struct wherry_round round;     /* under way */
-	uint64_t round_pages;          /* it has to handle */
-	unsigned int throttle;         /* percent of the intake that is not taken in */
-	double forecast_ms;            /* after the last round; 0: there was none */
-	uint64_t begun;                /* ns */
+	uint64_t quiesce_ns, arbiter_ns; /* 0: not known; there is none */
+	uint64_t iommu_seen, cpu_seen;   /* the tracker's counts at the last harvest */
+	uint64_t round_begun;            /* ns */
+	struct wherry_round round;       /* under way */
+	uint64_t round_pages;            /* it has to handle */
+	unsigned int throttle;           /* percent of the intake that is not taken in */
+	double forecast_ms;              /* after the last round; 0: there was none */
+	uint64_t begun;                  /* ns */
 	struct mig_reason reason;
 };
 

@@ -255,12 +255,16 @@ run_round(struct mig_source *s)
 static struct mig_measure
 measure(const struct mig_source *s)
 {
-	double lead_s = (double)s->harvest_ns / 1e9 + MIG_UNMEASURED_MS / 1e3;
-	struct totals t = ask_watches(s);
-	struct mig_measure m = {
-		.bandwidth = s->bandwidth,
-		.fixed_ms = (double)(s->harvest_ns + 2 * s->rtt_ns) / 1e6 + MIG_UNMEASURED_MS,
+	const struct mig_costs costs = {
+		.quiesce = s->quiesce_ns,
+		.takeover = s->peer.takeover_ns,
+		.harvest = s->harvest_ns,
+		.rtt = s->rtt_ns,
+		.arbiter = s->arbiter_ns,
 	};
+	double lead_s = mig_lead_ms(&costs) / 1e3;
+	struct totals t = ask_watches(s);
+	struct mig_measure m = { .bandwidth = s->bandwidth, .fixed_ms = mig_fixed_ms(&costs) };
 	double pages = 0;
 
 	for (uint32_t i = 0; i < s->regions.n; i++)
@@ -303,6 +307,16 @@ slow_down(struct mig_source *s, double before_ms)
 		mig_source_throttle(s, mig_throttle(s->throttle, before_ms, s->forecast_ms));
 }
 
+/* Once: a moment's stop is not for every round. */
+static void
+rehearse(struct mig_source *s)
+{
+	const struct wherry_agent_ops *ops = &s->agent->ops;
+
+	if (ops->rehearse != NULL && s->quiesce_ns == 0)
+		s->quiesce_ns = ops->rehearse(ops->ctx);
+}
+
 /* Forecast, tell, decide. before_ms: what the round before left to send; then what this one did. */
 static int
 judge(struct mig_source *s, struct wherry_round *done, double *before_ms,
@@ -335,6 +349,7 @@ mig_source_precopy(struct mig_source *s)
 	int rc;
 
 	s->lost = false;
+	rehearse(s);
 	rc = harvest(s, false);
 	while (rc == 0 && verdict == MIG_GO_ON) {
 		struct wherry_round done;

@@ -80,6 +80,12 @@ struct wherry_agent_ops {
 	/** Source: stop application and devices; say when the last burst was handled (CLOCK_MONOTONIC, ns). */
 	int (*quiesce)(void *ctx, uint64_t *ret_last_burst_ns);
 	/**
+	 * How long quiesce takes (source, running: it may do so for a moment and go on), or takeover
+	 * (destination, waiting), in ns, as measured here: part of the forecast. 0, or no op: it is
+	 * not known, and 2.5 ms are reckoned with.
+	 */
+	uint64_t (*rehearse)(void *ctx);
+	/**
 	 * Source, running: take in so much less, in percent of what comes, from 0, all of it, to
 	 * 99. Asked for only with auto_converge, and 0 again before the end, whatever it is.
 	 */

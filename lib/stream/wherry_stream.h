@@ -126,6 +126,8 @@ enum wherry_field_id {
 	WHERRY_HELLO_HANDOVER =
 		40, /**< bytes: memory as files instead of pages: known by these; answered likewise */
 
+	WHERRY_HELLO_TAKEOVER_NS = 56, /**< u64, destination: so long takeover takes, as measured */
+
 	WHERRY_REGION_NAME = 1, /**< text */
 	WHERRY_REGION_BASE,     /**< u64: virtual address */
 	WHERRY_REGION_LEN,      /**< u64: bytes */

@@ -46,8 +46,9 @@ struct pair_opts {
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
-	unsigned int late;               /* frames that come at the source after quiesce */
-	bool no_dest;                    /* nobody listens */
+	bool rehearses;    /* both say for the forecast what quiesce and takeover take */
+	unsigned int late; /* frames that come at the source after quiesce */
+	bool no_dest;      /* nobody listens */
 	struct wherry_tls tls, dest_tls; /* keys of each */
 	bool insecure;                   /* both */
 	bool lend;                       /* memory is handed over as files */

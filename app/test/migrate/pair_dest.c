@@ -134,6 +134,14 @@ dest_discard(void *ctx)
 	pair->shared->discards++;
 }
 
+static uint64_t
+dest_rehearse(void *ctx)
+{
+	const struct pair *pair = ctx;
+
+	return pair->opts.rehearses ? pair->opts.dest_takeover_ms * UINT64_C(1000000) : 0;
+}
+
 static void
 child_log(void *ctx, enum wherry_log_level level, const char *area, const char *line)
 {
@@ -148,6 +156,7 @@ static int
 dest_create(struct pair *pair)
 {
 	struct wherry_agent_ops ops = { .quiesce = pair_refuse,
+		.rehearse = dest_rehearse,
 		.verify = dest_verify,
 		.takeover = dest_takeover,
 		.inject = dest_inject,

@@ -150,6 +150,14 @@ source_silence(void *ctx)
 	pair->silences++;
 }
 
+static uint64_t
+source_rehearse(void *ctx)
+{
+	const struct pair *pair = ctx;
+
+	return pair->opts.rehearses ? pair->opts.quiesce_ms * UINT64_C(1000000) : 0;
+}
+
 static int
 section_save(void *ctx, void *buf, size_t cap)
 {
@@ -164,6 +172,7 @@ int
 pair_source_start(struct pair *pair)
 {
 	struct wherry_agent_ops ops = { .quiesce = source_quiesce,
+		.rehearse = source_rehearse,
 		.throttle = source_throttle,
 		.resume = source_resume,
 		.released = source_released,

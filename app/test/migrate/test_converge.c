@@ -18,6 +18,29 @@ static const struct wherry_migrate_params slow = {
 	.max_bandwidth = 16u << 20, .downtime_limit_ms = 15, .max_rounds = 25, .timeout_ms = 3000
 };
 
+/* What both sides say they take is in the forecast, and in the blackout: neither depends on the machine. */
+TEST(converge_forecast_has_what_both_sides_measured)
+{
+	struct pair_opts opts = {
+		.len = 64 * PAIR_PAGE, .rehearses = true, .quiesce_ms = 200, .dest_takeover_ms = 300
+	};
+	struct pair *pair = pair_create(&opts);
+	struct wherry_migrate_params params = { .downtime_limit_ms = 499, .max_rounds = 2 };
+	struct wherry_status st;
+
+	pair_migrate(pair, &params, &st); /* the limit cannot be met */
+	CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+	CHECK(strstr(st.reason, "not converged") != NULL);
+	CHECK(st.round.forecast_ms >= 500);
+	pair_destroy(pair);
+	pair = pair_create(&opts);
+	params.downtime_limit_ms = 60000;
+	pair_migrate(pair, &params, &st);
+	pair_check_moved(pair, &st);
+	CHECK(st.blackout_ns >= 300000000); /* a quiesce counts from the last burst */
+	pair_destroy(pair);
+}
+
 TEST(converge_throttles_more_while_the_forecast_does_not_halve)
 {
 	CHECK_EQ(mig_throttle(0, 0, 500), 0); /* nothing to compare with */

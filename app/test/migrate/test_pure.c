@@ -100,6 +100,21 @@ TEST(migrate_forecast_is_pending_over_bandwidth_plus_fixed_cost)
 	CHECK(forecast(1, 0, 7) > 1e6); /* nothing is known: not soon */
 }
 
+TEST(migrate_forecast_has_every_cost_that_was_measured)
+{
+	const struct mig_costs none = { .harvest = 0 };
+	const struct mig_costs all = { .quiesce = 100000,
+		.takeover = 200000,
+		.harvest = 30000,
+		.rtt = 50000,
+		.arbiter = 7000 };
+
+	CHECK(near(mig_lead_ms(&none), MIG_UNKNOWN_MS));
+	CHECK(near(mig_fixed_ms(&none), 2 * MIG_UNKNOWN_MS));
+	CHECK(near(mig_lead_ms(&all), 0.13));
+	CHECK(near(mig_fixed_ms(&all), 0.437)); /* a limit of 1 ms can be met */
+}
+
 /* After round n, if so much of a forecast is for sending, and was after the round before. */
 static enum mig_verdict
 converge(double send_ms, double fixed_ms, double before_ms, unsigned int n)
