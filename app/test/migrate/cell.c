@@ -13,7 +13,7 @@
 
 #define LEN ((size_t)64 * PAIR_PAGE)
 #define LEN_SLOW ((size_t)5 << 20)
-#define TRIES 5 /* a loaded machine may be silent before its turn comes */
+#define TRIES 40 /* a loaded machine may be silent before its turn comes */
 
 static const struct cell_record by_arbiter[] = { { false, WHERRY_REC_HELLO, false },
 	{ true, WHERRY_REC_HELLO, false }, { false, WHERRY_REC_PAGES, false },
