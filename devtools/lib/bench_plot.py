@@ -61,7 +61,7 @@ def draw_legend(svg, present, y):
     for name, colour in present:
         svg.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/>'
                    f'<text x="{x + 13}" y="{y}">{name}</text>')
-        x += 26 + 6 * len(name)
+        x += 24 + 7 * len(name)
 
 
 def plot(results, note, path):
