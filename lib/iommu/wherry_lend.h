@@ -20,7 +20,9 @@ WHERRY_BEGIN_DECLS
  *
  * Until own the borrower changes nothing, neither devices nor what is mapped: it may destroy the
  * domain at any time, or die, and the lender goes on as before. When it is "yours", is for the
- * two of them to agree upon; the migration agent (wherry_migrate.h) has COMMIT for it.
+ * two of them to agree upon; the migration agent (wherry_migrate.h) has COMMIT for it. As long as the
+ * lender does not know (WHERRY_STATE_UNKNOWN) it must neither destroy the domain nor close devices, for
+ * they may be another's: it asks (`wherry resolve`), or ends its process, whose files the kernel closes.
  *
  * Before own, and after let_go, calls that would change anything are -EPERM. Mappings lent stay
  * until it is decided.
