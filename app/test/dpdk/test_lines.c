@@ -5,7 +5,9 @@
  * is numbered, and each number has to arrive at one of them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -138,6 +140,21 @@ open_kernel_end(const char *interface)
 	return fd;
 }
 
+/* What the kernel says of itself there would be counted with our frames. */
+static void
+silence_ipv6(const char *interface)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", interface);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0) /* there is no IPv6 */
+		return;
+	CHECK_EQ(write(fd, "1", 1), 1);
+	close(fd);
+}
+
 static void
 send_numbers(int fd, unsigned int from, unsigned int n)
 {
@@ -185,6 +202,7 @@ make(struct pair *p, const char *b_args)
 	snprintf(args, sizeof(args), "wire=tap=%s", p->interface);
 	run(&p->a, "a", args, NULL);
 	run(&p->b, "b", b_args, p->uri);
+	silence_ipv6(p->interface);
 	p->fd = open_kernel_end(p->interface);
 }
 
@@ -260,18 +278,27 @@ dropped(const char *interface)
 	return n;
 }
 
+/* That a busy machine does not poll until ring and line are full is no handover's fault. */
+static uint64_t
+lost(const struct pair *p)
+{
+	return missed(&p->a) + missed(&p->b) + dropped(p->interface);
+}
+
 TEST(app_hands_its_line_over_while_frames_come)
 {
 	struct pair p = { .fd = -1 };
+	uint64_t before, once;
 	pthread_t sender;
 
 	make(&p, "wire=tap=-");
+	before = lost(&p);
 	CHECK_EQ(pthread_create(&sender, NULL, send_on, &p), 0);
 	usleep(20000);
 	CHECK_EQ(migrate(&p.a, p.uri), WHERRY_STATE_RELEASED);
 	CHECK_EQ(pthread_join(sender, NULL), 0);
-	/* that a busy machine does not poll until ring and line are full is no handover's fault */
-	CHECK_EQ(came(NUMBERS) + missed(&p.a) + missed(&p.b) + dropped(p.interface), NUMBERS);
+	once = came(NUMBERS);
+	CHECK_EQ(once + lost(&p) - before, NUMBERS);
 	CHECK(side_get(&p.b.side.bursts) > 0);
 	unmake(&p);
 }

@@ -41,6 +41,7 @@ struct party {
 	struct wherry_domain_files files;
 	enum wherry_mappings mappings;
 	int refuse; /* what verify says */
+	bool let_go;
 };
 
 /* In these processes CHECK would go on with another's tests: they say why, and end. */
@@ -322,6 +323,7 @@ on_released(void *ctx)
 	struct party *p = ctx;
 
 	STEP(p, wherry_domain_let_go(p->dom) == 0);
+	__atomic_store_n(&p->let_go, true, __ATOMIC_RELEASE); /* pairs with migrate() */
 }
 
 static int
@@ -415,6 +417,7 @@ stop_agent(struct party *p)
 	wherry_tracker_destroy(p->tracker);
 }
 
+/* The state says so before on_released() has been called, by the agent's thread. */
 static struct wherry_status
 migrate(struct party *p)
 {
@@ -425,8 +428,8 @@ migrate(struct party *p)
 	do {
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		wherry_agent_get_status(p->agent, &st);
-	} while (st.state != WHERRY_STATE_RELEASED && st.state != WHERRY_STATE_SERVING &&
-		st.state != WHERRY_STATE_UNKNOWN);
+	} while (st.state != WHERRY_STATE_SERVING && st.state != WHERRY_STATE_UNKNOWN &&
+		!__atomic_load_n(&p->let_go, __ATOMIC_ACQUIRE));
 	return st;
 }
 
