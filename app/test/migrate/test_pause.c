@@ -15,7 +15,7 @@ struct flipper {
 	struct pair *pair;
 	struct wherry_span span;
 	unsigned int stop;   /* atomic */
-	unsigned int pauses; /* the thread's own */
+	unsigned int pauses; /* atomic */
 };
 
 static void
@@ -40,7 +40,7 @@ flipper_main(void *arg)
 		usleep(HELD_US);
 		flip(f);
 		wherry_tracker_resume(f->pair->tracker, f->span);
-		f->pauses++;
+		__atomic_add_fetch(&f->pauses, 1, __ATOMIC_RELAXED);
 		usleep(FREE_US);
 	}
 	return NULL;
@@ -64,10 +64,11 @@ TEST(migrate_copies_no_page_while_it_is_paused)
 	all.len = 2 * (uint64_t)PAIR_PAGE;
 	CHECK_EQ(wherry_watch_always(pair->watches[0], all), 0);
 	CHECK_EQ(pthread_create(&thread, NULL, flipper_main, &f), 0);
+	while (__atomic_load_n(&f.pauses, __ATOMIC_RELAXED) == 0)
+		usleep(FREE_US);
 	pair_migrate(pair, &params, &st);
 	__atomic_store_n(&f.stop, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	CHECK(f.pauses > 0);
 	pair_check_moved(pair, &st);
 	pair_destroy(pair);
 }
