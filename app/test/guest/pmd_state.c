@@ -119,7 +119,7 @@ static bool
 has_rss(uint16_t port)
 {
 	struct rte_eth_rss_reta_entry64 reta[PORT_RETA_MAX / RTE_ETH_RETA_GROUP_SIZE];
-	uint8_t key[PORT_RSS_KEY_MAX];
+	uint8_t key[PORT_RSS_KEY_MAX] = { 0 };
 	struct rte_eth_rss_conf conf = { .rss_key = key };
 	struct rte_eth_dev_info info;
 	bool same = true;

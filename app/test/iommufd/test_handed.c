@@ -254,12 +254,14 @@ check_refused(const struct rig *r, int description)
 	close(description);
 }
 
-#define FORGE(r, field, ...)                                                                \
-	do {                                                                                \
-		const __typeof__(((struct lent_head *)0)->field) value[] = { __VA_ARGS__ }; \
-		check_refused((r),                                                          \
-			forge((r), offsetof(struct lent_head, field), value, sizeof(value), \
-				LENT_SEALS));                                               \
+static const struct lent_head shape = { .version = LENT_VERSION };
+
+#define FORGE(r, field, ...)                                                                      \
+	do {                                                                                      \
+		const __typeof__(shape.field) value[] = { __VA_ARGS__ };                          \
+		check_refused((r),                                                                \
+			forge((r), (uint64_t)((const char *)&shape.field - (const char *)&shape), \
+				value, sizeof(value), LENT_SEALS));                               \
 	} while (0)
 
 TEST(iommufd_borrow_believes_no_description)
