@@ -254,23 +254,24 @@ check_refused(const struct rig *r, int description)
 	close(description);
 }
 
-static const struct lent_head shape = { .version = LENT_VERSION };
-
-#define FORGE(r, field, ...)                                                                      \
-	do {                                                                                      \
-		const __typeof__(shape.field) value[] = { __VA_ARGS__ };                          \
-		check_refused((r),                                                                \
-			forge((r), (uint64_t)((const char *)&shape.field - (const char *)&shape), \
-				value, sizeof(value), LENT_SEALS));                               \
+/* One field of the description has another value: head is what was lent. */
+#define FORGE(r, field, ...)                                                                \
+	do {                                                                                \
+		const __typeof__(head.field) value[] = { __VA_ARGS__ };                     \
+		check_refused((r),                                                          \
+			forge((r), offsetof(struct lent_head, field), value, sizeof(value), \
+				LENT_SEALS));                                               \
 	} while (0)
 
 TEST(iommufd_borrow_believes_no_description)
 {
 	const uint64_t no_page = BASE + 1, wraps = UINT64_MAX - PAGE + 1;
+	struct lent_head head;
 	struct rig r;
 
 	rig_open(&r, &(struct fake_kernel){ .map_file = true });
 	CHECK_EQ(wherry_domain_lend(r.lender, &r.files), 0);
+	CHECK_EQ(pread(r.files.fd[0], &head, sizeof(head), 0), sizeof(head));
 	FORGE(&r, version, 2);
 	FORGE(&r, n_mappings, 0);
 	FORGE(&r, n_mappings, UINT32_MAX);
