@@ -178,7 +178,8 @@ drain(void *arg)
 	return last;
 }
 
-TEST(migrate_channel_keeps_to_the_limit)
+static double
+channel_share_of_the_limit(void)
 {
 	struct link link = connect_channels(false);
 	size_t len = fill_pages();
@@ -192,12 +193,22 @@ TEST(migrate_channel_keeps_to_the_limit)
 		CHECK_EQ(mig_channel_send(link.a, WHERRY_REC_PAGES, payload, len), 0);
 	seconds = (double)(mig_now() - begin) / 1e9;
 	ratio = (double)mig_channel_sent(link.a) / seconds / (double)limit;
-	if (ratio > 1.15)
-		FAIL("%.2f of the limit", ratio);
 	mig_channel_destroy(link.a);
 	link.a = NULL;
 	pthread_join(thread, NULL);
 	disconnect(&link);
+	return ratio;
+}
+
+/* Never more; a busy machine may make it less, but not each time. */
+TEST(migrate_channel_keeps_to_the_limit)
+{
+	double share = 0;
+
+	for (unsigned int i = 0; i < 5 && share < 0.5; i++)
+		share = channel_share_of_the_limit();
+	if (share > 1.15 || share < 0.5)
+		FAIL("%.2f of the limit", share);
 }
 
 static void *

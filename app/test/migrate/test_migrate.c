@@ -46,20 +46,29 @@ TEST(migrate_does_not_send_pages_of_zeroes)
 	pair_destroy(pair);
 }
 
-TEST(migrate_keeps_to_the_bandwidth_limit)
+static double
+share_of_the_limit(void)
 {
 	struct pair_opts opts = { .tcp = true };
 	struct wherry_migrate_params params = { .max_bandwidth = 8 << 20 };
 	struct pair *pair = pair_create(&opts);
 	struct wherry_status st;
-	double ratio;
 
 	pair_migrate(pair, &params, &st);
 	pair_check_moved(pair, &st);
-	ratio = (double)st.bytes_sent / ((double)st.total_ns / 1e9) / (double)params.max_bandwidth;
-	if (ratio > 1.15) /* less is a busy machine's business */
-		FAIL("%.2f of the limit", ratio);
 	pair_destroy(pair);
+	return (double)st.bytes_sent / ((double)st.total_ns / 1e9) / (double)params.max_bandwidth;
+}
+
+/* Never more; a busy machine may make it less, but not each time. */
+TEST(migrate_keeps_to_the_bandwidth_limit)
+{
+	double share = 0;
+
+	for (unsigned int i = 0; i < 5 && share < 0.4; i++)
+		share = share_of_the_limit();
+	if (share > 1.15 || share < 0.4)
+		FAIL("%.2f of the limit", share);
 }
 
 TEST(migrate_leaves_worthless_pages_out)

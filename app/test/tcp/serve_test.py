@@ -232,10 +232,13 @@ def tcp_serve_forgets_an_upload_whose_client_vanishes(net):
 @test
 def tcp_serve_churns_at_its_rate_and_stays_sound(net):
     net.server("a", [*SMALL, "--churn", "20", "--churn-table", "8", "--fill"], says="serving")
-    begin, first = time.monotonic(), status()["churn"]["rewrites"]
-    reports = [client.get_json("/churn") for _ in range(20) if not time.sleep(0.05)]
-    rate = (status()["churn"]["rewrites"] - first) * 4096 / (time.monotonic() - begin) / MIB
-    assert 0 < rate < 22, rate  # less is a busy machine's business
+    for _ in range(5):  # a busy machine may make it less, but not each time
+        begin, first = time.monotonic(), status()["churn"]["rewrites"]
+        reports = [client.get_json("/churn") for _ in range(20) if not time.sleep(0.05)]
+        rate = (status()["churn"]["rewrites"] - first) * 4096 / (time.monotonic() - begin) / MIB
+        if rate > 15:
+            break
+    assert 15 < rate < 22, rate
     assert all(r["mismatches"] == 0 and r["entries"] == 2048 for r in reports), reports
     state = status()["state_bytes"]
     assert 94 * MIB < state < 100 * MIB, state
