@@ -10,23 +10,14 @@
 # another reports. Without NICs net_wherry does it for three seconds on the soft IOMMU.
 # shellcheck source-path=SCRIPTDIR
 set -uo pipefail
+. "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/pmds.sh"
 
-build=$1
-here=$(dirname "$0")
-. "$here/../tap.sh"
-. "$here/pmds.sh"
-work=$(mktemp -d)
-trap 'forget_eals "soak-$$"; rm -rf "$work"' EXIT
-run_by=("$build/app/wherry/wherry" exec --quiet --)
 seconds=20
 
 number() { grep -oE "\b$1=[0-9]+" "$work/out" | grep -oE '[0-9]+$'; } # number NAME
 
-soak() { # soak EAL-ARG...
-	"${run_by[@]}" timeout -k 5 240 "$build/app/test/guest/pmd-soak" -l 0,1 --file-prefix="soak-$$" \
-		--no-huge -m 64 --no-telemetry --no-shconf --iova-mode=va "$@" -- "$seconds" \
-		>"$work/out" 2>"$work/log"
-}
+soak() { run_ports pmd-soak -l 0,1 "$@" -- "$seconds"; } # soak EAL-ARG...
 
 # Nothing was lost: it ran, a lot was written, and all of that was known.
 copied_all() { # copied_all STATUS
@@ -57,12 +48,12 @@ judge() { # judge STATUS
 	sed 's/^/# /' "$work/out"
 }
 
-plan_begin
+begin_ports pmd-soak "$1"
 case ${WHERRY_MACHINE-} in
 vtd-naive) seconds=8 nics=("${nics[@]:0:2}") ;;
 amd-ad) nics=("${nics[@]:0:2}") ;;
 '')
-	seconds=3 run_by=()
+	seconds=3
 	soak --no-pci -d "$build/drivers/net/emu/librte_net_wherry.so" \
 		--vdev "net_wherry0,wire=pair=soak-$$" --vdev "net_wherry1,wire=pair=soak-$$"
 	judge $?

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # To be sourced: EAL's options for the few drivers that tests need, in drivers, and the machine's NICs
-# in nics. All 150 take long to load over 9p. And how a process is waited for by its log.
+# in nics. All 150 take long to load over 9p. And how a process is waited for by its log, and how a
+# program with ports of its own is run.
 
 # shellcheck disable=SC2034 # for who sources it
 read -r -a nics <<<"${WHERRY_NICS-}"
@@ -19,4 +20,20 @@ saw() { # saw LOG PATTERN PID
 		sleep 1
 	done
 	return 1
+}
+
+# In the foreground, what it prints in $work/out, what it logs in $work/log; with NICs under "wherry exec".
+run_ports() { # run_ports PROGRAM EAL-ARG... -- [ARG...]
+	local by=()
+	[ ${#nics[@]} -eq 0 ] || by=("$build/app/wherry/wherry" exec --quiet --)
+	"${by[@]}" timeout -k 5 240 "$build/app/test/guest/$1" --file-prefix="$1-$$" --no-huge -m 64 \
+		--no-telemetry --no-shconf --iova-mode=va "${@:2}" >"$work/out" 2>"$work/log"
+}
+
+# A test of such programs begins: the build folder, one for what they print, and an end that leaves nothing.
+begin_ports() { # begin_ports PROGRAM BUILD
+	build=$2 work=$(mktemp -d)
+	# shellcheck disable=SC2064 # as it is now
+	trap "forget_eals '$1-$$'; rm -rf '$work'" EXIT
+	plan_begin
 }
