@@ -20,6 +20,15 @@ naive_has_to_fail=(tracking_precopy_under_dma_copies_all tracking_read_leaves_ex
 	tracking_sees_a_write_to_what_was_sent tracking_marks_both_pages_of_a_frame_across
 	tracking_sees_every_page_of_a_sweep)
 
+# Those that --only names; all, if it names none of them.
+selected() { # selected NAME...
+	local name some=''
+	for name; do
+		[[ " ${only[*]} " != *" $name "* ]] || { some=1 && echo "$name"; }
+	done
+	[ -n "$some" ] || printf '%s\n' "$@"
+}
+
 guest_packages() {
 	devtools/packages vm && return
 	echo "devtools/packages vm cannot install them: is there a mirror?"
@@ -100,15 +109,23 @@ guest_that_has_to_fail() { # guest_that_has_to_fail NAME MACHINE TEST...
 	limit=900 lane "$1" check "$1" has_to_fail "${@:2}"
 }
 
-# Scripts of their own, which print TAP: each names its machines and options.
-guest_scripts() { # guest_scripts MACHINE
-	local script options
+# Scripts of their own, which print TAP: each names its machines and options. With SUITE in the user
+# land of that Debian, and with its DPDK.
+guest_scripts() { # guest_scripts MACHINE [SUITE]
+	local script options programs
+	programs=$([ -z "${2-}" ] && programs_of "$1" || echo "build-$2")
 	for script in app/test/guest/*.sh; do
 		grep -qsE "^# Machines:.* $1( |\$)" "$script" || continue
 		options=$(sed -n 's/^# Options: //p' "$script")
 		# shellcheck disable=SC2086 # options are words
-		guest_tap "${script##*/} ($1)" "$1" $options -- "$script" "$(programs_of "$1")"
+		guest_tap "${script##*/} ($1${2:+, $2})" "$1" ${2:+--suite "$2"} $options -- "$script" "$programs"
 	done
+}
+
+# What doc/hardware.rst shows of it.
+guest_info() { # guest_info MACHINE
+	grep -qx ".. machine: $1" doc/hardware.rst || return 0
+	lane "info $1" check "doc/hardware.rst shows what wherry info says ($1)" devtools/vm/infos --check "$1"
 }
 
 guest_tests() { # guest_tests MACHINE
@@ -120,6 +137,7 @@ guest_tests() { # guest_tests MACHINE
 	esac
 	[ "$1" != vtd ] || guest_nodes
 	guest_scripts "$1"
+	[ -z "$full" ] || guest_info "$1"
 }
 
 stage_guests() {
@@ -129,13 +147,13 @@ stage_guests() {
 		return
 	fi
 	[ -z "$packages" ] || limit=900 check "packages of the machines" guest_packages || return
-	[ -z "$full" ] || guest_machines+=("${guest_machines_full[@]}")
-	for machine in "${guest_machines[@]}"; do
+	[ -z "$full${only[*]}" ] || guest_machines+=("${guest_machines_full[@]}")
+	for machine in $(selected "${guest_machines[@]}"); do
 		! guest_is_built "$machine" || there+=("$machine")
 	done
 	lane_width=$(guests_at_a_time)
 	for machine in ${there[@]+"${there[@]}"}; do guest_tests "$machine"; done
 	wait_for_lanes
 	lane_width=$(nproc)
-	[ -n "$full" ] || skip "machines ${guest_machines_full[*]}" "devtools/test --full guests runs them"
+	[ -n "$full${only[*]}" ] || skip "machines ${guest_machines_full[*]}" "devtools/test --full guests runs them"
 }

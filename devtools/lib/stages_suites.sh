@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # Stage suites: one source for every DPDK from 22.11 on. What this machine's Debian has is tested
-# everywhere else; here are newer suites, by devtools/vm/suite, with the compilers they have.
+# everywhere else; here are newer suites, by devtools/vm/suite, with the compilers they have, and in
+# machines, with their dpdk-testpmd and their drivers of igb, e1000e, vmxnet3 and virtio.
 
 suites=(trixie forky) # DPDK 24.11, 25.11
 
-suite_in_guest() { # suite_in_guest SUITE: its dpdk-testpmd on real VFIO and iommufd
-	limit=900 tap "testpmd_exec.sh (vtd, $1)" in_guest vtd --suite "$1" --nic igb-pair --nic e1000e-pair -- \
-		app/test/guest/testpmd_exec.sh "build-$1"
-}
+# What real devices, VFIO and iommufd have to do with DPDK: the same scripts as with this machine's.
+suite_machines=(vtd vtd-ad)
 
 # The programs that know DPDK: what the others test is the same everywhere.
 suite_tests() { # suite_tests SUITE
@@ -20,8 +19,8 @@ suite_tests() { # suite_tests SUITE
 }
 
 stage_suites() {
-	local suite
-	if [ -z "$full" ]; then
+	local suite machine
+	if [ -z "$full${only[*]}" ]; then
 		skip "Debian ${suites[*]}" "devtools/test --full suites runs them"
 		return
 	fi
@@ -30,11 +29,15 @@ stage_suites() {
 		return
 	fi
 	[ -z "$packages" ] || limit=900 check "packages of the machines" guest_packages || return
-	for suite in "${suites[@]}"; do
+	for suite in $(selected "${suites[@]}"); do
 		limit=1200 check "Debian $suite is unpacked" devtools/vm/build "root-$suite" || continue
 		limit=1200 check "build-$suite is built" devtools/vm/suite "$suite" --build "build-$suite" || continue
 		suite_tests "$suite"
-		limit=3600 check "the machine is built" devtools/vm/build vtd || continue
-		suite_in_guest "$suite"
+		lane_width=$(guests_at_a_time)
+		for machine in $(selected "${suite_machines[@]}"); do
+			! limit=3600 check "$machine is built" devtools/vm/build "$machine" || guest_scripts "$machine" "$suite"
+		done
+		wait_for_lanes
+		lane_width=$(nproc)
 	done
 }
