@@ -319,5 +319,4 @@ RTE_INIT(emu_register)
 	rte_vdev_register(&emu_driver);
 }
 
-RTE_PMD_EXPORT_NAME(net_wherry, __COUNTER__);
 RTE_PMD_REGISTER_PARAM_STRING(net_wherry, PARAMS);

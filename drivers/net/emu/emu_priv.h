@@ -13,6 +13,7 @@
 #include <rte_ethdev.h>
 #include <rte_flow_driver.h>
 #include <rte_mbuf.h>
+#include <rte_version.h>
 
 #include "emu_device.h"
 #include "emu_log.h"
@@ -120,8 +121,16 @@ int emu_flow_ops(struct rte_eth_dev *dev, const struct rte_flow_ops **ret_ops);
 /* Forget all, as most cards do when they are stopped. */
 void emu_flow_forget(struct emu *emu);
 
-/* stats.c */
+/* stats.c: since 25.11 the counters of queues are a struct of their own, and NULL if nobody asks. */
+#if RTE_VERSION >= RTE_VERSION_NUM(25, 11, 0, 0)
+#define EMU_QUEUE_STATS_APART
+#define emu_queue_stats eth_queue_stats
+int emu_stats_get(
+	struct rte_eth_dev *dev, struct rte_eth_stats *stats, struct emu_queue_stats *queues);
+#else
+#define emu_queue_stats rte_eth_stats
 int emu_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats);
+#endif
 int emu_stats_reset(struct rte_eth_dev *dev);
 int emu_xstats_get(struct rte_eth_dev *dev, struct rte_eth_xstat *xstats, unsigned int n);
 int emu_xstats_get_names(struct rte_eth_dev *dev, struct rte_eth_xstat_name *names, unsigned int n);

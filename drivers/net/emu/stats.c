@@ -34,7 +34,8 @@ no_mbufs(const struct rte_eth_dev *dev)
 }
 
 static void
-add_queue(const struct emu *emu, unsigned int id, struct rte_eth_stats *stats)
+add_queue(const struct emu *emu, unsigned int id, struct rte_eth_stats *stats,
+	struct emu_queue_stats *queues)
 {
 	const uint64_t in = SINCE_RESET(emu, rx[id].packets),
 		       out = SINCE_RESET(emu, tx[id].packets);
@@ -48,26 +49,41 @@ add_queue(const struct emu *emu, unsigned int id, struct rte_eth_stats *stats)
 	stats->obytes += out_bytes;
 	stats->ierrors += in_errors;
 	stats->oerrors += SINCE_RESET(emu, tx[id].errors);
-	if (id >= RTE_ETHDEV_QUEUE_STAT_CNTRS)
+	if (queues == NULL || id >= RTE_DIM(queues->q_ipackets))
 		return;
-	stats->q_ipackets[id] = in;
-	stats->q_opackets[id] = out;
-	stats->q_ibytes[id] = in_bytes;
-	stats->q_obytes[id] = out_bytes;
-	stats->q_errors[id] = in_errors;
+	queues->q_ipackets[id] = in;
+	queues->q_opackets[id] = out;
+	queues->q_ibytes[id] = in_bytes;
+	queues->q_obytes[id] = out_bytes;
+	queues->q_errors[id] = in_errors;
 }
 
-int
-emu_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats)
+static int
+get_stats(
+	const struct rte_eth_dev *dev, struct rte_eth_stats *stats, struct emu_queue_stats *queues)
 {
 	const struct emu *emu = emu_of(dev);
 
 	for (unsigned int id = 0; id < EMU_MAX_QUEUES; id++)
-		add_queue(emu, id, stats);
+		add_queue(emu, id, stats, queues);
 	stats->imissed = SINCE_RESET(emu, rx_no_descriptor);
 	stats->rx_nombuf = no_mbufs(dev) - emu->base_no_mbufs;
 	return 0;
 }
+
+#ifdef EMU_QUEUE_STATS_APART
+int
+emu_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats, struct emu_queue_stats *queues)
+{
+	return get_stats(dev, stats, queues);
+}
+#else
+int
+emu_stats_get(struct rte_eth_dev *dev, struct rte_eth_stats *stats)
+{
+	return get_stats(dev, stats, stats);
+}
+#endif
 
 /* Word by word: the device half may be counting. */
 int
