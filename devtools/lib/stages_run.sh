@@ -162,11 +162,16 @@ fuzz_one() { # fuzz_one TARGET SECONDS
 
 stage_fuzz() {
 	local target seconds=5
-	[ -z "$long" ] || seconds=1800
 	need_fuzz || return
 	[ -n "$(fuzz_targets)" ] || skip "fuzz" "no target in app/fuzz"
 	while IFS= read -r target; do
-		limit=$((seconds + 60)) lane "${target##*/}" check "${target##*/}: $seconds s" fuzz_one "$target" "$seconds"
+		if [ -n "$long" ]; then
+			limit=7200 lane "${target##*/}" check "${target##*/}: 30 minutes" \
+				devtools/fuzz "${target##*/fuzz-}"
+		else
+			limit=$((seconds + 60)) lane "${target##*/}" check "${target##*/}: $seconds s" \
+				fuzz_one "$target" "$seconds"
+		fi
 	done < <(fuzz_targets)
 	wait_for_lanes
 }

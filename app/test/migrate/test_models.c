@@ -18,6 +18,16 @@ TEST(migrate_control_answers_each_line_of_any_client_by_the_rules)
 	fuzz_random(control_model_run, 200, 400);
 }
 
+TEST(migrate_destination_runs_exactly_if_all_of_it_was_right)
+{
+	fuzz_random(dest_model_run, 300, 600);
+}
+
+TEST(migrate_tls_is_through_only_with_the_key_and_passes_what_was_sent)
+{
+	fuzz_random(tls_model_run, 100, 200);
+}
+
 /* Cut in the middle of a character, a reason would spoil every line of JSON it stands in. */
 TEST(migrate_reason_is_text_whatever_it_is_made_of)
 {
