@@ -20,11 +20,11 @@ static const struct cell_record by_arbiter[] = { { false, WHERRY_REC_HELLO, fals
 	{ false, WHERRY_REC_ZEROS, false }, { false, WHERRY_REC_ROUND, false },
 	{ true, WHERRY_REC_GOT, false }, { false, WHERRY_REC_SECTION, false },
 	{ false, WHERRY_REC_DIGEST, true }, { true, WHERRY_REC_READY, true },
-	{ true, WHERRY_REC_RUNNING, false }, { .type = 0 } };
+	{ true, WHERRY_REC_RUNNING, true }, { .type = 0 } };
 static const struct cell_record by_commit[] = { { false, WHERRY_REC_HELLO, false },
 	{ true, WHERRY_REC_HELLO, false }, { false, WHERRY_REC_PAGES, false },
 	{ false, WHERRY_REC_ZEROS, false }, { false, WHERRY_REC_ROUND, false },
-	{ true, WHERRY_REC_GOT, false }, { false, WHERRY_REC_SECTION, false },
+	{ true, WHERRY_REC_GOT, false }, { false, WHERRY_REC_SECTION, true },
 	{ false, WHERRY_REC_DIGEST, false }, { true, WHERRY_REC_READY, true },
 	{ false, WHERRY_REC_COMMIT, true }, { true, WHERRY_REC_RUNNING, false }, { .type = 0 } };
 
@@ -79,6 +79,7 @@ create(struct trap *trap)
 	struct pair_opts opts = { .len = cell->kind == PROXY_SLOW ? LEN_SLOW : LEN,
 		.apart = true,
 		.writer = !cell->still,
+		.dest_verify_waits = cell->untold,
 		.tcp = cell->victim == CELL_NOBODY,
 		.arbiter = strcmp(cell->arbiter, "none") == 0 ? NULL : cell->arbiter,
 		.plan = { .kind = cell->victim == CELL_NOBODY ? cell->kind : PROXY_CALL,
@@ -117,6 +118,19 @@ stop_for_a_while(const struct trap *trap)
 	}
 	pair_sleep_us(trap->cell->stop_ms * 1000);
 	kill(victim_of(trap), SIGCONT);
+}
+
+/* The source is gone, and so is the way to it: only now the destination finds that it is ready. */
+static void
+let_it_be_ready(const struct trap *trap)
+{
+	uint64_t end = pair_now_ns() + 90000000000u;
+
+	while (!proxy_is_over(trap->pair->proxy)) {
+		CHECK(pair_now_ns() < end);
+		pair_sleep_us(300);
+	}
+	__atomic_store_n(&trap->pair->shared->verify_go, 1, __ATOMIC_RELEASE);
 }
 
 /* By its own will, or by SIGKILL. */
@@ -293,6 +307,8 @@ run_once(const struct cell *cell, struct wherry_status *ret_status)
 	if (cell->signal == SIGSTOP)
 		stop_for_a_while(&trap);
 	await_rest(&trap);
+	if (cell->untold)
+		let_it_be_ready(&trap);
 	struck = proxy_struck(pair->proxy);
 	if (!struck)
 		trap.cell = &(struct cell){ .arbiter = cell->arbiter };

@@ -28,7 +28,8 @@ struct cell {
 	bool back;            /* the record goes from destination to source */
 	unsigned int type;    /* enum wherry_record_type */
 	unsigned int timeout_ms, stop_ms;
-	bool still; /* nobody writes */
+	bool still;  /* nobody writes */
+	bool untold; /* READY is sent when both connections are closed, and not before */
 };
 
 /* Migrate, let it happen, and check; what the source says in the end, unless it was killed. */

@@ -42,6 +42,7 @@ struct pair_opts {
 	const char *dest_why; /* what its section says when it is checked; NULL: nothing */
 	int dest_check_rc, dest_load_rc, dest_verify_rc, dest_takeover_rc;
 	unsigned int dest_takeover_ms;
+	bool dest_verify_waits; /* until pair_shared.verify_go: what it says then is READY */
 	enum wherry_mappings dest_mappings; /* that it says it has */
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
@@ -67,6 +68,7 @@ struct pair_shared {
 	unsigned int verifies, takeovers, discards, loads;
 	unsigned int injected, injected_wrong;
 	unsigned int borrowed;
+	unsigned int verify_go; /* atomic */
 	struct vitals before, after;
 	char section[32]; /* as loaded */
 	char log[4096];   /* its warnings and errors */
@@ -136,6 +138,8 @@ uint64_t pair_hash(const struct pair *pair);
 void pair_check_moved(struct pair *pair, const struct wherry_status *status);
 /* It has come to nothing: the source serves, the destination has said why. */
 void pair_check_stayed(struct pair *pair, const struct wherry_status *status);
+/* At rest without an arbiter: at most one runs, and exactly one unless what was lost is COMMIT. */
+void pair_check_one_owner(struct pair *pair, const struct wherry_status *status);
 /* Does the arbiter's record name the source? And in which epoch. */
 bool pair_source_owns(const struct pair *pair, uint64_t *ret_epoch);
 /* One more agent that begins to serve, known by that control socket; what starting it returned. */

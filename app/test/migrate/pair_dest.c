@@ -47,11 +47,21 @@ section_load(void *ctx, const void *buf, size_t len, struct wherry_why *ret_why)
 	return pair->opts.dest_load_rc;
 }
 
+/* A test that has failed ends it, too. */
+static void
+await_verify_go(const struct pair *pair)
+{
+	while (pair->opts.dest_verify_waits &&
+		!__atomic_load_n(&pair->shared->verify_go, __ATOMIC_ACQUIRE))
+		pair_sleep_us(300);
+}
+
 static int
 dest_verify(void *ctx)
 {
 	struct pair *pair = ctx;
 
+	await_verify_go(pair);
 	pair->shared->verifies++;
 	return pair->opts.dest_verify_rc;
 }

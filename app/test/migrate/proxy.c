@@ -32,7 +32,7 @@ struct proxy {
 	int quit[2];          /* a pipe */
 	struct wherry_decoder *dec[2];
 	unsigned int matched;
-	bool struck, over;
+	bool struck, over, closed;
 	uint64_t slow_from, slow_taken; /* ms, bytes */
 	pthread_t thread;
 };
@@ -262,6 +262,7 @@ proxy_main(void *arg)
 		run(p);
 	close(p->fd[0]);
 	close(p->fd[1]);
+	__atomic_store_n(&p->closed, true, __ATOMIC_RELEASE); /* for proxy_is_over */
 	return NULL;
 }
 
@@ -300,6 +301,12 @@ bool
 proxy_struck(const struct proxy *p)
 {
 	return __atomic_load_n(&p->struck, __ATOMIC_ACQUIRE);
+}
+
+bool
+proxy_is_over(const struct proxy *p)
+{
+	return __atomic_load_n(&p->closed, __ATOMIC_ACQUIRE);
 }
 
 bool

@@ -39,6 +39,8 @@ struct proxy;
 struct proxy *proxy_create(const char *uri, const char *dest_uri, const struct proxy_plan *plan);
 /* Has it done it? */
 bool proxy_struck(const struct proxy *proxy);
+/* Are both connections closed? */
+bool proxy_is_over(const struct proxy *proxy);
 /* In pre-copy a page is sent live, and what came otherwise is sent again: lib/migrate/torn_priv.h. */
 bool proxy_is_healed(enum proxy_kind kind, unsigned int type);
 void proxy_destroy(struct proxy *proxy);
