@@ -16,6 +16,7 @@ here=$(dirname "$0")
 wherry=$1/app/wherry/wherry
 dma_map=$1/app/test/guest/librte_test_dma_map.so
 work=$(mktemp -d)
+export DMA_MAP_WHEN=$work/map
 some=500 # packets per queue that show that it is polled: emulation is slow
 declare -A pids=() inputs=()
 
@@ -66,6 +67,8 @@ polls() { # polls NAME QUEUE...
 }
 
 both_forward() {
+	local told
+	mkfifo "$DMA_MAP_WHEN"
 	launch primary 0 --lcores '0@0,1@1' && launch secondary 1 -d "$dma_map" --proc-type=secondary --lcores '0@1,1@0' || return 1
 	order primary 'set fwd txonly'
 	order primary start
@@ -75,7 +78,9 @@ both_forward() {
 	order primary start
 	order secondary start
 	sleep 2
+	exec {told}<>"$DMA_MAP_WHEN"
 	saw "$work/secondary" 'dma_map: ' "${pids[secondary]}"
+	exec {told}>&-
 	finish secondary
 	finish primary
 }
