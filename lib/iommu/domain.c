@@ -190,6 +190,8 @@ domain_wrap(const struct wherry_iommu_driver *drv, void *be, struct wherry_domai
 		return -ENOMEM;
 	dom->drv = drv;
 	dom->be = be;
+	if (drv->join != NULL)
+		drv->join(be, dom);
 	rc = init_domain(dom);
 	if (rc != 0)
 		free(dom);

@@ -40,6 +40,32 @@ domain_next_locked(
 	return wherry_iova_next(dom->mappings, at, entry) && entry->span.iova <= last;
 }
 
+WHERRY_HOT size_t
+wherry_domain_driver_count(const struct wherry_domain *dom)
+	WHERRY_NO_ANALYSIS /* called from a hook, which runs under the lock */
+{
+	return wherry_iova_count(dom->mappings);
+}
+
+bool
+wherry_domain_driver_next(const struct wherry_domain *dom, uint64_t iova,
+	struct wherry_place *ret_place) WHERRY_NO_ANALYSIS /* as above */
+{
+	struct wherry_iova_entry e;
+	const struct mapping *m;
+
+	if (!wherry_iova_next(dom->mappings, iova, &e))
+		return false;
+	m = e.value;
+	*ret_place = (struct wherry_place){
+		.span = e.span,
+		.prot = m->prot,
+		.vaddr = (void *)(uintptr_t)m->bytes,
+		.fd = -1,
+	};
+	return true;
+}
+
 /* What belongs to it. */
 static inline void
 release(struct mapping *m)

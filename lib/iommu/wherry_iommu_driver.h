@@ -14,8 +14,9 @@
  *  - arguments are checked: spans are not empty, aligned to the smallest page,
  *    inside the usable ranges; a span to map is free, a span to unmap cuts no
  *    mapping, a span to read has no hole and cuts no dirty granule;
- *  - the list of mappings is kept, and the bits reported to a sink wait there
- *    until a harvest has succeeded: a hook that fails may keep what it reported;
+ *  - the list of mappings is kept (a backend that needs one reads it, see join), and the
+ *    bits reported to a sink wait there until a harvest has succeeded: a hook that fails
+ *    may keep what it reported;
  *  - a domain with several page tables below it: read_dirty and fence report
  *    all of them, and unmap is called only after both have succeeded.
  * DMA goes on during all of them. Hooks return 0 or -errno, if not said otherwise, and one that fails
@@ -74,6 +75,8 @@ struct wherry_iommu_driver {
 
 	/** A domain; @p options is what stands behind the colon, or "". */
 	int (*create)(const char *options, void **ret_be);
+	/** The core's half, whose mappings hooks may look at; may be NULL. Once, before any other hook of it. */
+	void (*join)(void *be, const struct wherry_domain *dom);
 	/** Nothing is mapped or attached any more. */
 	void (*destroy)(void *be);
 	/** All fields; asked for after create and after each attach. */
@@ -146,6 +149,15 @@ struct wherry_iommu_driver {
 
 /** All there are, ends with NULL. An explicit list, so that static linking finds them. */
 extern const struct wherry_iommu_driver *const wherry_iommu_drivers[];
+
+/**
+ * How many mappings a domain has. For its backend, in a hook: what map() is to map counts already,
+ * what unmap() takes away without a sink may count no more.
+ */
+size_t wherry_domain_driver_count(const struct wherry_domain *dom);
+/** The first of them whose last byte is at @p iova or behind it; fd is -1. False: there is none. */
+bool wherry_domain_driver_next(
+	const struct wherry_domain *dom, uint64_t iova, struct wherry_place *ret_place);
 
 /** A device that @p driver opened, seen from the backend's own public calls; NULL if not. */
 void *wherry_device_driver_half(

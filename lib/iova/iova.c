@@ -70,7 +70,7 @@ wherry_iova_set_destroy(struct wherry_iova_set *set)
 	free(set);
 }
 
-size_t
+WHERRY_HOT size_t
 wherry_iova_count(const struct wherry_iova_set *set)
 {
 	return set->n;

@@ -68,7 +68,6 @@ set_iommu(const struct type1_domain *dom)
 	return -ENODEV;
 }
 
-/* Ask again; entries that are ours count as taken already. */
 static int
 refresh_info(struct type1_domain *dom)
 {
@@ -92,7 +91,7 @@ go_live(struct type1_domain *dom)
 		rc = refresh_info(dom);
 	if (rc != 0)
 		return rc;
-	dom->max_entries = dom->info.entries_left == UINT64_MAX ? 0 : dom->info.entries_left;
+	dom->max_entries = dom->info.entries_left;
 	dom->warned = false;
 	rc = type1_map_all(dom);
 	if (rc != 0)
@@ -108,7 +107,6 @@ go_dead(struct type1_domain *dom)
 {
 	type1_unmap_all(dom);
 	dom->live = dom->logging = false;
-	dom->info.entries_left = UINT64_MAX;
 }
 
 /* An open group into the container. */

@@ -115,14 +115,15 @@ static struct wherry_span
 take_row(const struct type1_domain *dom, struct wherry_span row, uint64_t last)
 {
 	uint64_t most = dom->n_words * sizeof(*dom->bits);
-	struct wherry_iova_entry e;
+	struct wherry_place next;
 
 	if (dom->info.max_bitmap != 0 && most > dom->info.max_bitmap)
 		most = dom->info.max_bitmap;
 	while (wherry_span_last(row) < last &&
-		wherry_iova_find(dom->maps, wherry_span_last(row) + 1, &e) &&
-		words_for(dom, row.len + e.span.len) * sizeof(*dom->bits) <= most)
-		row.len += e.span.len;
+		wherry_domain_driver_next(dom->core, wherry_span_last(row) + 1, &next) &&
+		next.span.iova == wherry_span_last(row) + 1 &&
+		words_for(dom, row.len + next.span.len) * sizeof(*dom->bits) <= most)
+		row.len += next.span.len;
 	return row;
 }
 
@@ -144,15 +145,15 @@ type1_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_di
 {
 	struct type1_domain *dom = be;
 	uint64_t at = span.iova, last = wherry_span_last(span);
-	struct wherry_iova_entry e;
+	struct wherry_place m;
 	int rc = wherry_fault("type1.read_dirty") ? -ENOMEM : 0;
 	bool all = true;
 
 	(void)clear; /* the kernel always does; what it took waits in the core */
 	if (rc == 0 && (!dom->logging || dom->says_all))
 		return 1;
-	while (rc == 0 && wherry_iova_next(dom->maps, at, &e) && e.span.iova <= last) {
-		struct wherry_span row = take_row(dom, e.span, last);
+	while (rc == 0 && wherry_domain_driver_next(dom->core, at, &m) && m.span.iova <= last) {
+		struct wherry_span row = take_row(dom, m.span, last);
 
 		rc = get_bitmap(dom, row);
 		if (rc == 0)
@@ -196,14 +197,14 @@ static void
 unmap_each_with_bits(
 	const struct type1_domain *dom, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
-	struct wherry_iova_entry e;
 	uint64_t at = span.iova, last = wherry_span_last(span);
+	struct wherry_place m;
 
-	while (wherry_iova_next(dom->maps, at, &e) && e.span.iova <= last) {
-		unmap_with_bits(dom, e.span, sink);
-		if (wherry_span_last(e.span) >= last)
+	while (wherry_domain_driver_next(dom->core, at, &m) && m.span.iova <= last) {
+		unmap_with_bits(dom, m.span, sink);
+		if (wherry_span_last(m.span) >= last)
 			break;
-		at = wherry_span_last(e.span) + 1;
+		at = wherry_span_last(m.span) + 1;
 	}
 }
 
@@ -211,7 +212,6 @@ WHERRY_HOT void
 type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
 	struct type1_domain *dom = be;
-	size_t n;
 
 	if (sink != NULL && !dom->logging) {
 		wherry_dirty_sink_mark(sink, span);
@@ -221,7 +221,4 @@ type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
 		unmap_each_with_bits(dom, span, sink);
 	else if (dom->live)
 		type1_kernel_unmap(dom, span);
-	n = type1_forget(dom, span);
-	if (dom->live && dom->info.entries_left != UINT64_MAX)
-		dom->info.entries_left += n;
 }

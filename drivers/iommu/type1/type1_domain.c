@@ -60,18 +60,13 @@ create(const char *options, void **ret_be)
 	rc = type1_guess_info(&dom->info);
 	if (rc != 0)
 		goto free_domain;
-	rc = wherry_iova_set_create(&dom->maps);
-	if (rc != 0)
-		goto free_info;
 	rc = open_container(&dom->container);
 	if (rc != 0)
-		goto destroy_maps;
+		goto free_info;
 	dom->has_unmap_all = wherry_sys->ioctl(dom->container, VFIO_CHECK_EXTENSION,
 				     (void *)(uintptr_t)VFIO_UNMAP_ALL) > 0;
 	*ret_be = dom;
 	return 0;
-destroy_maps:
-	wherry_iova_set_destroy(dom->maps);
 free_info:
 	free(dom->info.usable);
 free_domain:
@@ -80,12 +75,19 @@ free_domain:
 }
 
 static void
+join(void *be, const struct wherry_domain *core)
+{
+	struct type1_domain *dom = be;
+
+	dom->core = core;
+}
+
+static void
 destroy(void *be)
 {
 	struct type1_domain *dom = be;
 
 	wherry_sys->close(dom->container);
-	wherry_iova_set_destroy(dom->maps);
 	free(dom->info.usable);
 	free(dom->bits);
 	free(dom);
@@ -124,6 +126,7 @@ const struct wherry_iommu_driver wherry_iommu_type1 = {
 	.name = "type1",
 	.unmap_sees_dirty = true,
 	.create = create,
+	.join = join,
 	.destroy = destroy,
 	.get_caps = get_caps,
 	.map = type1_map,

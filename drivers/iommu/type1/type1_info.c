@@ -46,7 +46,6 @@ type1_guess_info(struct type1_info *ret_info)
 	struct type1_info info = {
 		.page_sizes = host_page(),
 		.bitmap_page = host_page(),
-		.entries_left = UINT64_MAX,
 	};
 	int rc = copy_spans(guess, sizeof(guess) / sizeof(guess[0]), &info);
 
@@ -136,7 +135,7 @@ type1_read_info(int container, struct type1_info *ret_info)
 		info.page_sizes = raw->iova_pgsizes;
 	read_migration(raw, &info);
 	avail = find_cap(raw, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(*avail));
-	info.entries_left = avail == NULL || avail->avail == UINT32_MAX ? UINT64_MAX : avail->avail;
+	info.entries_left = avail == NULL || avail->avail == UINT32_MAX ? 0 : avail->avail;
 	rc = read_ranges(raw, &info);
 	free(raw);
 	if (rc == 0)

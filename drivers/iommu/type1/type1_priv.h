@@ -11,8 +11,8 @@
  *             last it loses it, and all mappings with it
  *  entry      a mapping as the kernel keeps it, of which there is a limited number
  *
- * So the domain keeps a list of its own mappings, and brings a container that comes
- * to life up to date. /dev/vfio/vfio may also be iommufd's imitation of a container,
+ * So a container that comes to life is brought up to date, from the core's list of
+ * mappings: there is none here, and nothing to count. /dev/vfio/vfio may also be iommufd's imitation of a container,
  * which has no dirty ioctls and no limit.
  */
 
@@ -21,7 +21,6 @@
 
 #include "base_priv.h"
 #include "wherry_iommu_driver.h"
-#include "wherry_iova.h"
 #include "wherry_vfio_driver.h"
 
 /* What GET_INFO says; before that a guess. */
@@ -32,13 +31,7 @@ struct type1_info {
 	bool migration;        /* the dirty ioctls are there */
 	uint64_t bitmap_page;  /* bytes of one bit; of GET_BITMAP */
 	uint64_t max_bitmap;   /* bytes of bitmap in one call */
-	uint64_t entries_left; /* UINT64_MAX: no limit */
-};
-
-/* One mapping; the room of an interval of type1_domain.maps. */
-struct type1_map {
-	void *vaddr;
-	unsigned int prot;
+	uint64_t entries_left; /* 0: no limit; while nothing is mapped, all of them */
 };
 
 /* A group that is in the container. */
@@ -55,13 +48,13 @@ struct type1_group {
  * since, it called all dirty. bits holds the bitmap of the largest mapping at least.
  */
 struct type1_domain {
+	const struct wherry_domain *core; /* has the mappings */
 	int container;
 	bool live, tracking, logging, says_all;
 	bool has_unmap_all;
 	bool warned; /* that entries run out */
 	struct type1_info info;
-	uint64_t max_entries;         /* of all; 0: no limit, or not known yet */
-	struct wherry_iova_set *maps; /* with room for a struct type1_map */
+	uint64_t max_entries; /* of all; 0: no limit, or not known yet */
 	LIST_HEAD(, type1_group) groups;
 	uint64_t *bits;
 	size_t n_words; /* of bits */
@@ -76,10 +69,8 @@ int type1_map(void *be, const struct wherry_place *place);
 /* All of the domain's mappings into a container that has just come to life; all or none. */
 int type1_map_all(struct type1_domain *dom);
 void type1_unmap_all(struct type1_domain *dom);
-/* The kernel's entries of a live container; the domain's own list is not touched. */
+/* The kernel's entries of a live container. */
 void type1_kernel_unmap(const struct type1_domain *dom, struct wherry_span span);
-/* Forget the mappings in the span, whose entries the kernel has no more; how many there were. */
-size_t type1_forget(struct type1_domain *dom, struct wherry_span span);
 
 /* type1_dirty.c */
 int type1_track(void *be, bool on);
