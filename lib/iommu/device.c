@@ -123,7 +123,10 @@ wherry_device_detach(struct wherry_device *dev)
 	dom = dev->dom;
 	if (dom != NULL) {
 		wherry_quick_lock(&dom->lock);
-		dom->drv->detach(dom->be, dev->be);
+		if (domain_hands_off_locked(dom))
+			dom->drv->leave(dom->be, dev->be);
+		else
+			dom->drv->detach(dom->be, dev->be);
 		LIST_REMOVE(dev, link);
 		wherry_quick_unlock(&dom->lock);
 		dev->dom = NULL;

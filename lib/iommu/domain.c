@@ -219,19 +219,21 @@ void
 wherry_domain_destroy(struct wherry_domain *dom)
 {
 	struct wherry_iova_entry e;
+	bool hands_off;
 
 	if (dom == NULL)
 		return;
 	assert(LIST_EMPTY(&dom->devices));
 	wherry_quick_lock(&dom->lock);
+	hands_off = domain_hands_off_locked(dom);
 	granule_drop_locked(dom);
 	while (wherry_iova_next(dom->mappings, 0, &e)) {
-		if (!dom->foreign)
+		if (!hands_off)
 			dom->drv->unmap(dom->be, e.span, NULL);
 		domain_forget_locked(dom, e.span);
 	}
 	wherry_quick_unlock(&dom->lock);
-	if (dom->foreign)
+	if (hands_off)
 		dom->drv->abandon(dom->be);
 	else
 		dom->drv->destroy(dom->be);

@@ -35,6 +35,8 @@ begin_locked(struct wherry_domain *dom, uint64_t page) WHERRY_REQUIRES(&dom->loc
 
 	if (dom->foreign)
 		return -EPERM;
+	if (dom->lent)
+		return -EBUSY;
 	if (dom->caps.regrain == WHERRY_REGRAIN_NEVER)
 		return -EOPNOTSUPP;
 	if (!is_pow2(page) || (dom->caps.page_sizes & page) == 0)

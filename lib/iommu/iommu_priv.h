@@ -83,6 +83,7 @@ struct wherry_domain {
 	uint64_t twins;                   /* how many are gone; under lock */
 	const char *unsound;              /* NULL: dirty bits are believed; under lock */
 	bool foreign;              /* another process's: nothing may be changed; under lock */
+	bool lent;                 /* its files are out, and it may be another's; under lock */
 	struct heritage *heritage; /* NULL: it was not borrowed, or is owned; under lock */
 	struct wherry_dirty_sink sink;
 	struct wherry_domain_caps caps;     /* under lock */
@@ -130,6 +131,13 @@ int domain_map_locked(struct wherry_domain *dom, struct wherry_place *place)
 void selftest_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
 /* Drop the twin, if there is one. */
 void granule_drop_locked(struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock);
+
+/* It is another's, or may be: what is torn down here is not torn down there. */
+static inline bool
+domain_hands_off_locked(const struct wherry_domain *dom) WHERRY_REQUIRES(&dom->lock)
+{
+	return dom->foreign || dom->lent;
+}
 
 static inline uint64_t
 domain_smallest_page(const struct wherry_domain *dom)

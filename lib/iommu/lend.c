@@ -138,12 +138,21 @@ wherry_domain_lend(struct wherry_domain *dom, struct wherry_domain_files *ret_fi
 
 	wherry_quick_lock(&dom->lock);
 	rc = lend_locked(dom, &files);
+	dom->lent |= rc == 0;
 	wherry_quick_unlock(&dom->lock);
 	if (rc != 0)
 		wherry_domain_files_close(&files);
 	else
 		*ret_files = files;
 	return rc;
+}
+
+void
+wherry_domain_keep(struct wherry_domain *dom)
+{
+	wherry_quick_lock(&dom->lock);
+	dom->lent = false;
+	wherry_quick_unlock(&dom->lock);
 }
 
 /* What was tracked is another's affair. */

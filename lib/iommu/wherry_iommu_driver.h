@@ -103,9 +103,11 @@ struct wherry_iommu_driver {
 	int (*borrow)(const struct wherry_lent_half *half, const int *fds, void **ret_be);
 	/** It is ours: what is mapped in @p span, between mappings that stay, goes. */
 	void (*clear)(void *be, struct wherry_span span);
+	/** In place of detach where the domain is another's or may be: frees and closes, and that is all. */
+	void (*leave)(void *be, void *dev);
 	/** Devices and domain are out of this process's reach on return. -ENOMEM: not all of them. */
 	int (*let_go)(void *be);
-	/** In place of destroy where it is another's: frees and closes, and that is all. */
+	/** In place of destroy, likewise. */
 	void (*abandon)(void *be);
 
 	/** On: all is clean on return, and writes are noted from then on. Off never fails. */

@@ -20,9 +20,13 @@ WHERRY_BEGIN_DECLS
  *
  * Until own the borrower changes nothing, neither devices nor what is mapped: it may destroy the
  * domain at any time, or die, and the lender goes on as before. When it is "yours", is for the
- * two of them to agree upon; the migration agent (wherry_migrate.h) has COMMIT for it. As long as the
- * lender does not know (WHERRY_STATE_UNKNOWN) it must neither destroy the domain nor close devices, for
- * they may be another's: it asks (`wherry resolve`), or ends its process, whose files the kernel closes.
+ * two of them to agree upon; the migration agent (wherry_migrate.h) has COMMIT for it.
+ *
+ * From lend until wherry_domain_keep() the domain may be another's, and a lender need not know
+ * (WHERRY_STATE_UNKNOWN): to detach or close its devices and to destroy it then closes files and frees
+ * memory, and nothing else. Whoever has the files as well does not notice; if nobody has, the kernel takes
+ * all of it down with the last one. Everything else works as ever while it is lent, for the lender goes on:
+ * having said "yours", and not knowing, it has to leave mappings, tracking and registers alone.
  *
  * Before own, and after let_go, calls that would change anything are -EPERM. Mappings lent stay
  * until it is decided.
@@ -45,6 +49,8 @@ void wherry_domain_files_close(struct wherry_domain_files *files);
 /**
  * What another process needs: new descriptors, the caller's. Of mappings, those of files are named.
  *
+ * While it is lent, wherry_domain_granule_prepare() is -EBUSY.
+ *
  * @retval -EOPNOTSUPP this backend cannot
  * @retval -EBUSY another granule is being prepared
  * @retval -ENOSPC there are more devices than WHERRY_LENT_DEVICES, or more than 65536 files mapped
@@ -53,6 +59,11 @@ void wherry_domain_files_close(struct wherry_domain_files *files);
  */
 int wherry_domain_lend(struct wherry_domain *dom, struct wherry_domain_files *ret_files)
 	WHERRY_MUST_CHECK;
+/**
+ * It was lent, and it is certain that nobody will own it: refused, or given up. It is taken down again as
+ * any other. Harmless if it was not lent, or is another's.
+ */
+void wherry_domain_keep(struct wherry_domain *dom);
 /**
  * A domain that is another's until wherry_domain_own(). The files are the domain's on success;
  * on failure they stay the caller's. Nothing in them is trusted but what the kernel says.

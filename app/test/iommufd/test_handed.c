@@ -200,6 +200,76 @@ TEST(iommufd_let_go_reaches_nothing)
 	rig_close(&r);
 }
 
+/* As in the state unknown: the other owns it, and the lender, who has not heard, gives up. */
+TEST(iommufd_lent_and_torn_down_the_other_does_not_notice)
+{
+	enum wherry_mappings mappings;
+	struct wherry_device *dev = NULL;
+	unsigned int asked;
+	struct rig r;
+
+	for (unsigned int late = 0; late < 2; late++) { /* the lender is late, or the heir */
+		rig_open(&r, &(struct fake_kernel){ .map_file = true });
+		CHECK_EQ(wherry_domain_dirty_start(r.lender), 0);
+		borrow(&r);
+		CHECK_EQ(wherry_domain_map_file(r.heir, r.file, 0, RW, &r.kept), 0);
+		if (late == 0)
+			CHECK_EQ(wherry_domain_own(r.heir, &mappings), 0);
+		asked = fake_kernel.ioctls;
+		wherry_device_close(r.dev);
+		wherry_domain_destroy(r.lender);
+		CHECK_EQ(fake_kernel.ioctls, asked);
+		r.dev = NULL;
+		r.lender = NULL;
+		CHECK_EQ(fake_dma_write(0, BASE, "still", 6), 0);
+		if (late == 1)
+			CHECK_EQ(wherry_domain_own(r.heir, &mappings), 0);
+		CHECK_EQ(mappings, WHERRY_MAPPINGS_KEPT);
+		CHECK_EQ(wherry_device_open(fake_kernel_address(0), &dev), 0);
+		CHECK_EQ(wherry_device_attach(dev, r.heir, NULL), 0);
+		CHECK_EQ(fake_dma_write(0, BASE + PAGE, "here", 5), 0);
+		CHECK_EQ(strcmp((const char *)r.mem + PAGE, "here"), 0);
+		wherry_device_close(dev);
+		rig_close(&r);
+	}
+}
+
+/* Nobody owns it: with the last file the kernel takes it down. */
+TEST(iommufd_lent_and_torn_down_goes_with_its_last_file)
+{
+	struct rig r;
+
+	rig_open(&r, &(struct fake_kernel){ .map_file = true });
+	CHECK_EQ(wherry_domain_lend(r.lender, &r.files), 0);
+	wherry_device_close(r.dev);
+	wherry_domain_destroy(r.lender);
+	r.dev = NULL;
+	r.lender = NULL;
+	CHECK_EQ(fake_dma_write(0, BASE, "here", 5), 0);
+	wherry_domain_files_close(&r.files);
+	CHECK_EQ(fake_dma_write(0, BASE, "here", 5), -EFAULT);
+	rig_close(&r);
+}
+
+TEST(iommufd_lent_and_kept_is_as_any_other)
+{
+	struct wherry_span more = { BASE + 64 * PAGE, PAGE };
+	struct rig r;
+
+	rig_open(&r, &(struct fake_kernel){ .map_file = true });
+	CHECK_EQ(wherry_domain_lend(r.lender, &r.files), 0);
+	CHECK_EQ(wherry_domain_granule_prepare(r.lender, 2 << 20), -EBUSY);
+	wherry_domain_keep(r.lender);
+	CHECK_EQ(wherry_domain_granule_prepare(r.lender, 2 << 20), 0);
+	wherry_domain_granule_cancel(r.lender);
+	wherry_device_detach(r.dev);
+	CHECK_EQ(fake_dma_write(0, BASE, "here", 5), -EFAULT); /* whoever has the files */
+	CHECK_EQ(wherry_domain_let_go(r.lender), 0);
+	wherry_domain_keep(r.lender);
+	CHECK_EQ(wherry_domain_map(r.lender, own_memory, RW, &more), -EPERM);
+	rig_close(&r);
+}
+
 TEST(iommufd_lend_fails_without_a_trace)
 {
 	struct rig r;

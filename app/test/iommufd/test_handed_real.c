@@ -207,9 +207,9 @@ lend_all(struct party *p)
 	wherry_domain_files_close(&files);
 }
 
-/* Ends without and with success, and closes everything the way a program does that is not killed. */
+/* Without and with success. */
 static void
-be_first(struct party *p)
+give_away(struct party *p)
 {
 	open_all(p);
 	lend_all(p);
@@ -220,12 +220,33 @@ be_first(struct party *p)
 	STEP(p, frame_arrives(p, 3, 3));
 	say(p);  /* yours */
 	hear(p); /* it owns, and does DMA already: nothing of ours may disturb it */
-	STEP(p, wherry_domain_let_go(p->dom) == 0);
-	nic_close(p->nic);
+}
+
+static void
+end(struct party *p)
+{
 	wherry_device_close(p->dev);
 	wherry_domain_destroy(p->dom);
 	say(p);
 	_exit(0);
+}
+
+/* Closes everything the way a program does that is not killed. */
+static void
+be_first(struct party *p)
+{
+	give_away(p);
+	STEP(p, wherry_domain_let_go(p->dom) == 0);
+	nic_close(p->nic);
+	end(p);
+}
+
+/* So does this one, who has not heard whose it is. It leaves the NIC's registers alone. */
+static void
+be_ignorant(struct party *p)
+{
+	give_away(p);
+	end(p);
 }
 
 static void
@@ -554,4 +575,9 @@ TEST(iommufd_handed_over_goes_on_with_a_device_that_never_stopped)
 TEST(iommufd_handed_over_by_agents_follows_commit)
 {
 	run_two(be_source, be_dest);
+}
+
+TEST(iommufd_handed_over_and_torn_down_by_who_does_not_know_goes_on)
+{
+	run_two(be_ignorant, be_second);
 }

@@ -129,16 +129,31 @@ free_device:
 	return rc;
 }
 
+static void
+forget(struct vfio_device *vfio)
+{
+	struct iommufd_device *dev = vfio->backend;
+
+	LIST_REMOVE(dev, link);
+	vfio->backend = NULL;
+	free(dev);
+}
+
 void
 iommufd_detach(void *be, void *device)
 {
 	struct vfio_device *vfio = device;
-	struct iommufd_device *dev = vfio->backend;
 
 	(void)be;
 	kernel_device_detach(vfio->fd);
 	vfio_device_unuse(vfio);
-	LIST_REMOVE(dev, link);
-	vfio->backend = NULL;
-	free(dev);
+	forget(vfio);
+}
+
+void
+iommufd_leave(void *be, void *device)
+{
+	(void)be;
+	vfio_device_leave(device);
+	forget(device);
 }

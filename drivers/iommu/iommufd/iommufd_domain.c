@@ -134,6 +134,7 @@ const struct wherry_iommu_driver wherry_iommu_iommufd = {
 	.lend = iommufd_lend,
 	.borrow = iommufd_borrow,
 	.clear = iommufd_clear,
+	.leave = iommufd_leave,
 	.let_go = iommufd_let_go,
 	.abandon = iommufd_abandon,
 	.track = track,

@@ -119,6 +119,7 @@ int iommufd_twin_for(struct iommufd_domain *dom, struct iommufd_device *dev);
 int iommufd_lend(void *be, struct wherry_lent_half *half, int *ret_fds);
 int iommufd_borrow(const struct wherry_lent_half *half, const int *fds, void **ret_be);
 void iommufd_clear(void *be, struct wherry_span span);
+void iommufd_leave(void *be, void *device);
 int iommufd_let_go(void *be);
 void iommufd_abandon(void *be);
 /* The device of that address, if the domain came with it. */

@@ -169,6 +169,12 @@ vfio_device_unuse(struct vfio_device *dev)
 	if (!vfio_device_in_use(dev))
 		return;
 	vfio_irqs_off(dev);
+	vfio_device_leave(dev);
+}
+
+void
+vfio_device_leave(struct vfio_device *dev)
+{
 	vfio_unmap_regions(dev);
 	wherry_sys->close(dev->fd);
 	dev->fd = -1;

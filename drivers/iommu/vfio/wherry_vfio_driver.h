@@ -64,6 +64,8 @@ bool vfio_device_is_cdev(const char *address, int fd);
 int vfio_device_let_go(struct vfio_device *dev);
 /** Interrupts off, regions unmapped, fd closed. Harmless when not in use. */
 void vfio_device_unuse(struct vfio_device *dev);
+/** In use, and another process's, perhaps: regions unmapped, fd closed, and the device is asked nothing. */
+void vfio_device_leave(struct vfio_device *dev);
 
 /**
  * Ask with a VFIO struct of @p size bytes that begins with argsz, which is seen to here. The
