@@ -36,8 +36,6 @@ type1_reserve_bits(struct type1_domain *dom, uint64_t len)
 	uint64_t *bits;
 
 	need = need < FEWEST_WORDS ? FEWEST_WORDS : need;
-	if (need <= dom->n_words)
-		return 0;
 	bits = wherry_fault("type1.bits") ? NULL : realloc(dom->bits, need * sizeof(*bits));
 	if (bits == NULL)
 		return -ENOMEM;
@@ -193,32 +191,23 @@ unmap_with_bits(
 	type1_kernel_unmap(dom, span);
 }
 
-static void
-unmap_each_with_bits(
+void
+type1_unmap_with_bits(
 	const struct type1_domain *dom, struct wherry_span span, struct wherry_dirty_sink *sink)
 {
 	uint64_t at = span.iova, last = wherry_span_last(span);
 	struct wherry_place m;
 
+	if (!dom->logging) {
+		wherry_dirty_sink_mark(sink, span);
+		if (dom->live)
+			type1_kernel_unmap(dom, span);
+		return;
+	}
 	while (wherry_domain_driver_next(dom->core, at, &m) && m.span.iova <= last) {
 		unmap_with_bits(dom, m.span, sink);
 		if (wherry_span_last(m.span) >= last)
 			break;
 		at = wherry_span_last(m.span) + 1;
 	}
-}
-
-WHERRY_HOT void
-type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
-{
-	struct type1_domain *dom = be;
-
-	if (sink != NULL && !dom->logging) {
-		wherry_dirty_sink_mark(sink, span);
-		sink = NULL;
-	}
-	if (dom->live && sink != NULL)
-		unmap_each_with_bits(dom, span, sink);
-	else if (dom->live)
-		type1_kernel_unmap(dom, span);
 }

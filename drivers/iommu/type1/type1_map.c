@@ -69,12 +69,14 @@ warn_once(struct type1_domain *dom, uint64_t left)
 		(unsigned long long)left, (unsigned long long)dom->max_entries);
 }
 
-/* Is there an entry for each mapping of the domain? */
+/* Is there an entry for each mapping of the domain? Each further one takes one, and so it is known for how long. */
 static int
 check_entries(struct type1_domain *dom)
 {
 	uint64_t n = wherry_domain_driver_count(dom->core), max = dom->max_entries;
+	uint64_t few = max - max / 16;
 
+	dom->credit = max == 0 ? UINT64_MAX : 0;
 	if (max == 0)
 		return 0;
 	if (n > max) {
@@ -82,8 +84,18 @@ check_entries(struct type1_domain *dom)
 			(unsigned long long)n, (unsigned long long)max);
 		return -ENOSPC;
 	}
-	if (max - n <= max / 16)
+	if (n >= few)
 		warn_once(dom, max - n);
+	dom->credit = dom->warned ? max - n : few - 1 - n;
+	return 0;
+}
+
+static int
+take_entry(struct type1_domain *dom)
+{
+	if (dom->credit == 0)
+		return check_entries(dom);
+	dom->credit--;
 	return 0;
 }
 
@@ -98,13 +110,14 @@ WHERRY_HOT int
 type1_map(void *be, const struct wherry_place *place)
 {
 	struct type1_domain *dom = be;
-	int rc = type1_reserve_bits(dom, place->span.len);
+	int rc = type1_bits_hold(dom, place->span.len) ? 0
+						       : type1_reserve_bits(dom, place->span.len);
 
 	if (rc != 0)
 		return rc;
 	if (!dom->live)
 		return check_memory(place);
-	rc = check_entries(dom);
+	rc = take_entry(dom);
 	return rc != 0 ? rc : kernel_map(dom, place);
 }
 
@@ -169,10 +182,21 @@ unmap_one(const struct type1_domain *dom, struct wherry_span span, uint32_t flag
 		LOG_ERR("unmap: %s", strerror(-rc));
 }
 
-WHERRY_HOT void
+void
 type1_kernel_unmap(const struct type1_domain *dom, struct wherry_span span)
 {
 	unmap_one(dom, span, 0);
+}
+
+WHERRY_HOT void
+type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink)
+{
+	const struct type1_domain *dom = be;
+
+	if (sink != NULL)
+		type1_unmap_with_bits(dom, span, sink);
+	else if (dom->live)
+		unmap_one(dom, span, 0);
 }
 
 static int

@@ -55,10 +55,18 @@ struct type1_domain {
 	bool warned; /* that entries run out */
 	struct type1_info info;
 	uint64_t max_entries; /* of all; 0: no limit, or not known yet */
+	uint64_t credit;      /* so many mappings later is the limit looked at */
 	LIST_HEAD(, type1_group) groups;
 	uint64_t *bits;
 	size_t n_words; /* of bits */
 };
+
+/* Is there room for the bits of that many bytes? */
+static inline bool
+type1_bits_hold(const struct type1_domain *dom, uint64_t len)
+{
+	return len >> __builtin_ctzll(dom->info.bitmap_page) <= dom->n_words * UINT64_C(64);
+}
 
 /* type1_info.c: the caller frees usable. */
 int type1_guess_info(struct type1_info *ret_info);
@@ -69,14 +77,17 @@ int type1_map(void *be, const struct wherry_place *place);
 /* All of the domain's mappings into a container that has just come to life; all or none. */
 int type1_map_all(struct type1_domain *dom);
 void type1_unmap_all(struct type1_domain *dom);
+void type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink);
 /* The kernel's entries of a live container. */
 void type1_kernel_unmap(const struct type1_domain *dom, struct wherry_span span);
 
 /* type1_dirty.c */
 int type1_track(void *be, bool on);
 int type1_read_dirty(void *be, struct wherry_span span, bool clear, struct wherry_dirty_sink *sink);
-void type1_unmap(void *be, struct wherry_span span, struct wherry_dirty_sink *sink);
-/* Room for the bits of that many bytes. */
+/* Unmap what is mapped in the span, live or not, and report. */
+void type1_unmap_with_bits(
+	const struct type1_domain *dom, struct wherry_span span, struct wherry_dirty_sink *sink);
+/* More room, for the bits of that many bytes. */
 int type1_reserve_bits(struct type1_domain *dom, uint64_t len);
 
 /* type1_attach.c */
