@@ -43,9 +43,10 @@ forward() { # forward LOG SECONDS|PATTERN PREFIX... EAL EAL-ARG...
 		--rxd=512 --txd=512 <"$in" >"$log" 2>&1 &
 	local pid=$!
 	exec 3>"$in"
+	trap '' PIPE # it may end on its own, and its log then says why
 	saw "$log" 'testpmd>' "$pid" || { kill "$pid"; exec 3>&-; return 1; }
 	for _ in $(seq 120); do # a burst before the link is up is lost
-		echo 'show port summary all' >&3
+		echo 'show port summary all' >&3 || break
 		sleep 2
 		[ "$(tail -n 4 "$log" | grep -cE ' up ')" -lt 2 ] || break
 	done

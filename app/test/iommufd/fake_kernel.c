@@ -29,10 +29,10 @@ table_of(int fd, uint32_t id)
 }
 
 struct device *
-fake_device_of(int fd)
+fake_device_of(int file)
 {
 	for (unsigned int i = 0; i < FAKE_DEVICES; i++)
-		if (fake_devices[i].fd == fd)
+		if (fake_devices[i].fd == file)
 			return &fake_devices[i];
 	return NULL;
 }
