@@ -12,6 +12,7 @@
 #include "base_priv.h"
 #include "dest_lanes_priv.h"
 #include "socket_priv.h"
+#include "spread_priv.h"
 
 #define JOIN_MS 10000u    /* for all of them */
 #define JOIN_ONE_MS 2000u /* for the first record of each */
@@ -22,6 +23,7 @@ struct lane {
 	struct mig_dest_lanes *lanes;
 	struct mig_channel *ch;
 	struct mig_placer placer;
+	unsigned int number;
 	uint64_t flushed; /* round; under the lanes' lock */
 	pthread_t thread;
 };
@@ -142,6 +144,7 @@ lane_main(void *arg)
 	struct wherry_record rec;
 	int rc;
 
+	mig_spread(lane->number);
 	do {
 		rc = mig_channel_receive(lane->ch, &rec);
 		if (rc != 0)
@@ -181,6 +184,7 @@ start_lane(struct mig_dest_lanes *lanes, unsigned int i, struct mig_channel *ch)
 	}
 	lane->lanes = lanes;
 	lane->ch = ch;
+	lane->number = i;
 	mig_channel_set_timeout(ch, IDLE_MS);
 	mig_placer_init(&lane->placer, lanes->opts.map, lanes->opts.n_map, lanes->opts.peer->key);
 	rc = pthread_create(&lane->thread, NULL, lane_main, lane);

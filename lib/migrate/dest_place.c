@@ -10,6 +10,7 @@
 #include "base_priv.h"
 #include "dest_priv.h"
 #include "sections_priv.h"
+#include "spread_priv.h"
 #include "verify_priv.h"
 
 #define PAGE WHERRY_STREAM_PAGE
@@ -228,8 +229,10 @@ receive_all(struct mig_dest *d)
 int
 mig_dest_receive(struct mig_dest *d)
 {
-	int rc = receive_all(d), words;
+	int rc, words;
 
+	mig_spread(0);
+	rc = receive_all(d);
 	if (rc == 0 || mig_dest_lanes_failed(d->lanes, &d->reason) == 0)
 		return rc;
 	rc = mig_dest_lanes_failed(d->lanes, &d->reason);

@@ -9,6 +9,7 @@
 #include "base_priv.h"
 #include "sender_priv.h"
 #include "socket_priv.h"
+#include "spread_priv.h"
 
 #define PAGE WHERRY_STREAM_PAGE
 #define CHUNK_PAGES 256u /* taken at once by a lane */
@@ -119,17 +120,20 @@ next_chunk(struct mig_sender *s, uint32_t *ret_i, struct wherry_run *ret_run)
 	return len != 0;
 }
 
-/* This lane's share of the round. */
+/* Lane n's share of the round. */
 static int
-send_share(struct mig_sender *s, struct mig_lane *lane, bool is_first)
+send_share(struct mig_sender *s, unsigned int n)
 {
+	struct mig_lane *lane = s->lanes[n];
 	struct wherry_run run;
 	uint32_t i;
 	int rc = 0;
 
+	if (s->number == 1)
+		mig_spread(n);
 	while (rc == 0 && next_chunk(s, &i, &run)) {
 		rc = mig_lane_add(lane, i, &s->opts.regions->list[i], run);
-		if (is_first)
+		if (n == 0)
 			s->opts.progress(s->opts.progress_ctx);
 	}
 	return rc != 0 ? rc : mig_lane_flush(lane);
@@ -201,7 +205,7 @@ helper_main(void *arg)
 	uint64_t number;
 
 	while (await_round(h, &number)) {
-		int rc = send_share(h->sender, h->lane, false);
+		int rc = send_share(h->sender, (unsigned int)(h - h->sender->helpers));
 
 		if (rc == 0)
 			rc = send_flush(h->lane, number);
@@ -289,7 +293,7 @@ mig_sender_round(
 	int rc;
 
 	begin_round(s, n, taken, n_pages);
-	rc = send_share(s, s->lanes[0], true);
+	rc = send_share(s, 0);
 	if (rc != 0)
 		lane_failed(s, s->lanes[0], rc);
 	if (s->lanes_used > 1)
