@@ -10,6 +10,7 @@
 
 #include "base_priv.h"
 #include "porter_priv.h"
+#include "socket_priv.h"
 
 #define GUESTS_MAX 64u
 #define GUEST_NS (5 * UINT64_C(1000000000))
@@ -137,6 +138,7 @@ let_come(struct mig_porter *p)
 			return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0
 											  : -errno;
 		note_address(&guest, &from);
+		mig_keep_near(guest.conn.fd, false);
 		if (p->n == GUESTS_MAX)
 			make_room(p);
 		p->guests[p->n++] = guest;

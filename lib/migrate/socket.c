@@ -16,6 +16,8 @@
 
 #define BACKLOG 64
 #define SOCK_FLAGS (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+#define NEAR_SEND (512 << 10)
+#define NEAR_RECEIVE (256 << 10)
 
 int
 mig_wait(int fd, short events, int cancel_fd, unsigned int timeout_ms)
@@ -264,6 +266,26 @@ tune_tcp(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
+static bool
+peer_is_here(int fd)
+{
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(ss);
+
+	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
+		(ss.ss_family == AF_INET || ss.ss_family == AF_INET6) &&
+		is_loopback((const struct sockaddr *)&ss);
+}
+
+void
+mig_keep_near(int fd, bool sends)
+{
+	int bytes = sends ? NEAR_SEND : NEAR_RECEIVE;
+
+	if (peer_is_here(fd)) /* if it fails, the kernel's own size is as good */
+		setsockopt(fd, SOL_SOCKET, sends ? SO_SNDBUF : SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
 static int
 connect_tcp(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	struct mig_reason *reason)
@@ -280,6 +302,7 @@ connect_tcp(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	freeaddrinfo(list);
 	if (rc >= 0) {
 		tune_tcp(rc);
+		mig_keep_near(rc, true);
 		return rc;
 	}
 	if (rc == -ECONNREFUSED)

@@ -27,6 +27,14 @@ int mig_listen(const struct mig_uri *uri, struct mig_reason *reason);
 int mig_connect(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	struct mig_reason *reason);
 
+/*
+ * To a peer on this machine's loopback device keep no more on the way than caches hold. Left
+ * to itself the kernel lets tens of MB wait for the receiver there, which every byte then comes
+ * from memory for: a fifth of what sending and receiving cost the CPUs. Other connections
+ * need the room for the bytes under way, and keep it.
+ */
+void mig_keep_near(int fd, bool sends);
+
 /* Rename a listening Unix socket; as wherry_agent_move_control(). */
 int mig_move_socket(const char *from, const char *to);
 
