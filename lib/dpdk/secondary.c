@@ -167,7 +167,23 @@ park_and_answer(struct wherry_secondary *sec, uint32_t number)
 	(void)send(sec->sock, &parked, sizeof(parked), MSG_NOSIGNAL);
 }
 
-/* Until the primary says so, or ends, or we do. */
+/* Another process may own the memory now: whatever is written here from now on goes to copies. */
+static void
+let_go(const struct wherry_secondary *sec)
+{
+	struct wherry_region_info info;
+
+	for (unsigned int i = 0; i < sec->n; i++) {
+		int rc = wherry_region_let_go(sec->pieces[i].region);
+
+		wherry_region_get_info(sec->pieces[i].region, &info);
+		if (rc != 0)
+			LOG_ERR("%s is still shared with whoever owns it now: %s", info.name,
+				strerror(-rc));
+	}
+}
+
+/* Until the primary says so, or ends, or we do. Cores are parked if it moved, and leave afterwards. */
 static void *
 obey(void *arg)
 {
@@ -181,6 +197,7 @@ obey(void *arg)
 		else
 			park_resume(&sec->park);
 	}
+	let_go(sec);
 	park_quit(&sec->park);
 	return NULL;
 }
@@ -241,9 +258,9 @@ wherry_secondary_detach(struct wherry_secondary *sec)
 	if (sec == NULL)
 		return;
 	park_quit(&sec->park);
-	detach_regions(sec); /* before the socket: who has nothing mapped need not answer */
 	(void)shutdown(sec->sock, SHUT_RDWR);
 	(void)pthread_join(sec->thread, NULL);
+	detach_regions(sec); /* the primary waits a moment for that if it has asked us to park */
 	close(sec->sock);
 	park_fini(&sec->park);
 	free(sec);

@@ -21,8 +21,8 @@ WHERRY_BEGIN_DECLS
  * Memory of EAL is not among it: an application that moves that, too, is refused while it has secondaries.
  *
  * When the application has moved, poll returns false, and the process ends: its primary's ports
- * are stopped, and the memory may be another process's (unix:). The destination has its own secondaries, which
- * attach when it runs.
+ * are stopped, and the memory may be another process's (unix:). By then the mappings are private: what is
+ * written here all the same goes to copies. The destination has its own secondaries, which attach when it runs.
  *
  * Threads: attach, detach, root and region from one thread; poll from any core.
  * Source:  DPDK programmer's guide: multi-process support.

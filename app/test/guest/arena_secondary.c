@@ -5,7 +5,8 @@
  *
  * Usage: arena-secondary EAL-ARG... -- source CONTROL
  *                                      destination CONTROL URI
- *                                      writer
+ *                                      heir CONTROL URI
+ *                                      writer | stubborn
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -26,6 +28,7 @@
 #define ARENA_LEN (16u << 20)
 #define WORDS (3u << 19) /* 12 MiB */
 #define HOT (1u << 17)   /* of them are written most */
+#define HEIR_MS 2000     /* that a destination goes on, if it does */
 
 /* The root of the arena. */
 struct state {
@@ -85,8 +88,21 @@ poll_port(void)
 	usleep(100);
 }
 
+/* It runs; what nobody writes here has to stay as it came. */
 static int
-serve(struct wherry_app *app, struct wherry_arena *arena)
+keep(struct wherry_app *app, unsigned int ms)
+{
+	uint64_t end = rte_get_timer_cycles() + ms * rte_get_timer_hz() / 1000;
+
+	while (rte_get_timer_cycles() < end && wherry_app_poll(app))
+		poll_port();
+	if (ms != 0)
+		printf("kept: %016" PRIx64 "\n", digest());
+	return 0;
+}
+
+static int
+serve(struct wherry_app *app, struct wherry_arena *arena, unsigned int lasts_ms)
 {
 	struct state *state = arena != NULL ? wherry_arena_alloc(arena, sizeof(*state)) : NULL;
 	int rc;
@@ -100,15 +116,16 @@ serve(struct wherry_app *app, struct wherry_arena *arena)
 		return fail("start", rc);
 	printf("running\n");
 	if (state == NULL) /* a destination has shown what there is to be shown */
-		return arena == NULL ? 0 : fail("alloc", -ENOMEM);
+		return arena == NULL ? keep(app, lasts_ms) : fail("alloc", -ENOMEM);
 	while (wherry_app_poll(app))
 		poll_port();
 	printf("left: %016" PRIx64 " after %" PRIu64 " writes\n", digest(), state->writes);
 	return 0;
 }
 
+/* lasts_ms: so long a destination goes on. */
 static int
-primary(const char *control, const char *incoming)
+primary(const char *control, const char *incoming, unsigned int lasts_ms)
 {
 	const struct wherry_app_opts opts = { .name = "both",
 		.control = control,
@@ -127,7 +144,7 @@ primary(const char *control, const char *incoming)
 	if (rc == 0)
 		rc = make_port(app);
 	if (rc == 0)
-		rc = serve(app, arena);
+		rc = serve(app, arena, lasts_ms);
 	wherry_app_destroy(app);
 	return rc != 0;
 }
@@ -151,8 +168,19 @@ write_some(struct state *state, uint64_t *x)
 	state->writes += 65;
 }
 
+/* Told to leave, it goes on for a while, as a program with a bug may. */
+static void
+go_on(struct state *state, uint64_t *x)
+{
+	printf("goes on\n");
+	for (unsigned int i = 0; i < 2 * HEIR_MS; i++) {
+		write_some(state, x);
+		usleep(1000);
+	}
+}
+
 static int
-writer(void)
+writer(bool stubborn)
 {
 	struct wherry_secondary *sec;
 	uint64_t x = 88172645463325252u;
@@ -165,6 +193,8 @@ writer(void)
 	printf("writing\n");
 	while (state != NULL && wherry_secondary_poll(sec))
 		write_some(state, &x);
+	if (state != NULL && stubborn)
+		go_on(state, &x);
 	printf("left the loop\n");
 	wherry_secondary_detach(sec);
 	return 0;
@@ -181,10 +211,11 @@ main(int argc, char **argv)
 	argv += used + 1;
 	if (argc - used < 2)
 		return rc;
-	if (strcmp(argv[0], "writer") == 0)
-		rc = writer();
+	if (strcmp(argv[0], "writer") == 0 || strcmp(argv[0], "stubborn") == 0)
+		rc = writer(argv[0][0] == 's');
 	else if (argc - used > 2)
-		rc = primary(argv[1], argc - used > 3 ? argv[2] : NULL);
+		rc = primary(argv[1], argc - used > 3 ? argv[2] : NULL,
+			strcmp(argv[0], "heir") == 0 ? HEIR_MS : 0);
 	rte_eal_cleanup();
 	return rc;
 }

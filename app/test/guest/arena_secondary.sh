@@ -4,7 +4,8 @@
 # Usage: arena_secondary.sh BUILD: a secondary process writes the arena of a primary that migrates
 #
 # Needs root and 100 free hugepages of 2 MiB, for a secondary needs shared memory. What the source's
-# arena is in the end and what came to the destination have to be equal, byte by byte.
+# arena is in the end and what came to the destination have to be equal, byte by byte; and what was handed
+# over stays what it is, though a secondary that was told to leave goes on writing.
 # shellcheck source-path=SCRIPTDIR
 set -uo pipefail
 here=$(dirname "$0")
@@ -44,9 +45,9 @@ migrate() { # migrate OPTION...: from one to two
 }
 
 # The next one; one that was left alone takes a moment to end.
-destination() {
+destination() { # destination [KIND]
 	primaries=$((primaries + 1))
-	primary two "two-$primaries" destination "$work/two.sock" "unix:$work/uri"
+	primary two "two-$primaries" "${1:-destination}" "$work/two.sock" "unix:$work/uri"
 	for _ in $(seq 1500); do
 		[ ! -S "$work/uri" ] || return 0
 		sleep 0.2
@@ -55,13 +56,13 @@ destination() {
 }
 
 # A pair, and a destination for it.
-begin() {
+begin() { # begin [KIND [DESTINATION]]
 	primaries=$((primaries + 1))
 	primary one "one-$primaries" source "$work/one.sock" && one=$pid
 	saw "$work/one" running "$one" || return 1
-	start writer "one-$primaries" --lcores 0@1 --proc-type=secondary -- writer && writer=$pid
+	start writer "one-$primaries" --lcores 0@1 --proc-type=secondary -- "${1:-writer}" && writer=$pid
 	saw "$work/writer" writing "$writer" || return 1
-	destination
+	destination "${2:-}"
 }
 
 equal() {
@@ -98,6 +99,17 @@ moves_while_its_writer_dies() {
 	result $? "a secondary is killed in pre-copy, and the copy equals the arena ($(writes) writes)" "$work"/*
 }
 
+# The library takes the memory away before the cores learn that they are to leave.
+stays_whatever_its_writer_does() {
+	local came
+	begin stubborn heir || { result 1 "a third pair" "$work"/*; return; }
+	migrate && saw "$work/writer" 'goes on' "$writer" && saw "$work/two" kept: "$pid"
+	result $? "the arena is handed over, and its secondary goes on writing" "$work"/*
+	came=$(sed -n 's/^came: //p' "$work/two")
+	[ -n "$came" ] && [ "$(sed -n 's/^kept: //p' "$work/two")" = "$came" ]
+	result $? "what was handed over stays as it came" "$work"/*
+}
+
 plan_begin
 if [ "$(id -u)" -ne 0 ] || [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages)" -lt 100 ]; then
 	skip "a secondary writes an arena" "not root, or no 100 free hugepages: devtools/with-hugepages 100 $0 $1"
@@ -105,5 +117,6 @@ else
 	mkdir -p /run/dpdk /run/wherry
 	moves_with_its_writer
 	moves_while_its_writer_dies
+	stays_whatever_its_writer_does
 fi
 plan_end
