@@ -76,6 +76,23 @@ TEST(ports_that_differ_are_refused_with_both_values_and_a_remedy)
 	eal_port_close("net_null_a");
 }
 
+/* A net_ring keeps its MAC address: nothing can be changed, so nothing moves there. */
+TEST(ports_mac_address_that_cannot_be_set_is_refused_with_both)
+{
+	struct ports ports = one_port("net_ring_a", 2);
+	static const char *const say[4] = { "MAC address 02:", "at the source", "stays with",
+		"that can change it" };
+	uint8_t bytes[64];
+	struct wherry_why why = { "" };
+	int n = ports_save(&ports, bytes, sizeof(bytes));
+
+	CHECK_EQ(n, 16);
+	bytes[2] = 0x02; /* another than its own */
+	bytes[7] = 0x5a;
+	check_said("MAC address", ports_check(&ports, bytes, (size_t)n, &why), &why, say);
+	eal_port_close("net_ring_a");
+}
+
 static void
 configure_rss(const struct ports *ports)
 {
