@@ -6,6 +6,7 @@
 
 #include "lwip_lib.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -59,19 +60,7 @@ page_up(uintptr_t addr)
 	return (addr + page_size() - 1) & ~(page_size() - 1);
 }
 
-static bool
-holds(const struct dl_phdr_info *info, uintptr_t addr)
-{
-	for (ElfW(Half) i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t from = info->dlpi_addr + ph->p_vaddr;
-		if (ph->p_type == PT_LOAD && addr >= from && addr - from < ph->p_memsz)
-			return true;
-	}
-	return false;
-}
-
-/* Called per loaded object; ends at the one that holds lwip_init(). */
+/* Called per loaded object; ends at the one that was loaded at lib->base. */
 static int
 read_object(struct dl_phdr_info *info, size_t size, void *ctx)
 {
@@ -79,9 +68,8 @@ read_object(struct dl_phdr_info *info, size_t size, void *ctx)
 	uintptr_t relro_end = 0, data_end = 0;
 
 	(void)size;
-	if (!holds(info, (uintptr_t)lwip_init))
+	if (info->dlpi_addr != lib->base)
 		return 0;
-	lib->base = info->dlpi_addr;
 	for (ElfW(Half) i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t end = lib->base + ph->p_vaddr + ph->p_memsz;
@@ -111,6 +99,13 @@ lwip_lib_find(struct lwip_lib *ret_lib)
 	/* -fPIC: the address of the library's variable, not of a copy in this program */
 	uintptr_t variable = (uintptr_t)&tcp_active_pcbs;
 
+	struct link_map *map;
+	Dl_info where;
+
+	if (dladdr1((const void *)(uintptr_t)lwip_init, &where, (void **)&map, RTLD_DL_LINKMAP) ==
+		0)
+		return -ENOENT;
+	lib.base = map->l_addr;
 	if (dl_iterate_phdr(read_object, &lib) == 0)
 		return -ENOENT;
 	if (lib.data == 0 || lib.data % page_size() != 0 || lib.dynamic == NULL)

@@ -127,16 +127,22 @@ side_start(void *arg)
 }
 
 void
-side_run(struct side *s, const char *name, const char *incoming, uint16_t queues)
+side_launch(struct side *s, const char *name, uint16_t queues)
 {
 	char port[32];
 
-	side_make(s, name, incoming);
 	snprintf(port, sizeof(port), "net_null_%s", name);
 	s->port = eal_port(port, "", queues, eal_mempool());
 	CHECK_EQ(wherry_app_add_port(s->app, s->port), 0);
 	CHECK_EQ(pthread_create(&s->core, NULL, side_poll, s), 0);
 	CHECK_EQ(pthread_create(&s->starter, NULL, side_start, s), 0);
+}
+
+void
+side_run(struct side *s, const char *name, const char *incoming, uint16_t queues)
+{
+	side_make(s, name, incoming);
+	side_launch(s, name, queues);
 	if (incoming == NULL)
 		CHECK(side_until(&s->started));
 }

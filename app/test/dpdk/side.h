@@ -39,7 +39,9 @@ bool side_until(const bool *b);
 struct wherry_app_opts side_opts(struct side *s, const char *name, const char *incoming);
 /* Created, nothing added. */
 void side_make(struct side *s, const char *name, const char *incoming);
-/* With a port and a core, started; a destination goes on waiting. */
+/* A port and a core for what was created, and start it. */
+void side_launch(struct side *s, const char *name, uint16_t queues);
+/* Both: with a port and a core, started; a destination goes on waiting. */
 void side_run(struct side *s, const char *name, const char *incoming, uint16_t queues);
 /* End what side_run(), or a core and a starter of one's own, began. */
 void side_drop(struct side *s, const char *name);

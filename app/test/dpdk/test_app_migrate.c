@@ -143,10 +143,7 @@ TEST(app_with_a_core_that_does_not_poll_does_not_move)
 	side_listen_uri(uri, sizeof(uri));
 	opts.pollers = 2; /* and one comes */
 	CHECK_EQ(wherry_app_create(&opts, &a.app), 0);
-	a.port = eal_port("net_null_a", "", 1, eal_mempool());
-	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
-	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
-	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_launch(&a, "a", 1);
 	side_run(&b, "b", uri, 1);
 	CHECK(side_until(&a.started));
 	check_failed(&a, &b, uri);
@@ -220,10 +217,7 @@ TEST(app_that_moves_eal_s_memory_does_not_while_there_is_a_secondary)
 	side_listen_uri(uri, sizeof(uri));
 	side_make(&a, "a", NULL);
 	CHECK_EQ(wherry_app_add_eal(a.app), 0);
-	a.port = eal_port("net_null_a", "", 1, eal_mempool());
-	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
-	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
-	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_launch(&a, "a", 1);
 	side_run(&b, "b", uri, 1);
 	CHECK(side_until(&a.started));
 	config = play_config(path);
@@ -256,10 +250,7 @@ TEST(app_whose_memory_another_process_writes_does_not_move)
 	side_listen_uri(uri, sizeof(uri));
 	side_make(&a, "a", NULL);
 	CHECK_EQ(wherry_app_add_arena(a.app, &opts, &arena), 0);
-	a.port = eal_port("net_null_a", "", 1, eal_mempool());
-	CHECK_EQ(wherry_app_add_port(a.app, a.port), 0);
-	CHECK_EQ(pthread_create(&a.core, NULL, side_poll, &a), 0);
-	CHECK_EQ(pthread_create(&a.starter, NULL, side_start, &a), 0);
+	side_launch(&a, "a", 1);
 	side_run(&b, "b", uri, 1);
 	CHECK(side_until(&a.started));
 	other = fork_idle();

@@ -379,6 +379,23 @@ pair_check_stayed(struct pair *pair, const struct wherry_status *status)
 	CHECK(!pair->writing); /* else it stands still */
 }
 
+void
+pair_check_one_owner(struct pair *pair, const struct wherry_status *status)
+{
+	if (status->state == WHERRY_STATE_RELEASED) {
+		pair_check_moved(pair, status);
+	} else if (status->state == WHERRY_STATE_SERVING) {
+		pair_check_stayed(pair, status);
+	} else {
+		CHECK_EQ(status->state, WHERRY_STATE_UNKNOWN);
+		CHECK(strstr(status->reason, "COMMIT was sent") != NULL);
+		pair_reap(pair);
+		CHECK_EQ(pair->resumes, 0);
+		CHECK_EQ(pair->releases, 0);
+		CHECK_EQ(pair->quiesces, 1);
+	}
+}
+
 bool
 pair_source_owns(const struct pair *pair, uint64_t *ret_epoch)
 {

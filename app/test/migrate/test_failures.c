@@ -15,24 +15,6 @@
 
 #define SMALL ((size_t)64 * PAIR_PAGE)
 
-/* At most one runs, and exactly one unless COMMIT was lost. */
-static void
-check_one_owner(struct pair *pair, const struct wherry_status *st)
-{
-	if (st->state == WHERRY_STATE_RELEASED) {
-		pair_check_moved(pair, st);
-	} else if (st->state == WHERRY_STATE_SERVING) {
-		pair_check_stayed(pair, st);
-	} else {
-		CHECK_EQ(st->state, WHERRY_STATE_UNKNOWN);
-		CHECK(strstr(st->reason, "COMMIT was sent") != NULL);
-		pair_reap(pair);
-		CHECK_EQ(pair->resumes, 0);
-		CHECK_EQ(pair->releases, 0);
-		CHECK_EQ(pair->quiesces, 1);
-	}
-}
-
 /* Longer than a loaded machine is silent; where silence is what is tested it is shorter. */
 static const struct wherry_migrate_params quick = { .timeout_ms = 3000, .verify = true };
 
@@ -168,7 +150,7 @@ TEST(migrate_lost_commit_leaves_nobody_running_but_says_so)
 
 		strike(kinds[i], false, WHERRY_REC_COMMIT, &pair, &st);
 		CHECK_EQ(st.state, WHERRY_STATE_UNKNOWN);
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 		CHECK_EQ(pair->shared->takeovers, 0);
 		CHECK_EQ(wherry_agent_migrate(pair->agent, pair->uri, NULL), -EPERM);
 		pair_destroy(pair);
@@ -185,7 +167,7 @@ TEST(migrate_lost_running_leaves_the_destination_running)
 
 		strike(kinds[i], true, WHERRY_REC_RUNNING, &pair, &st);
 		CHECK_EQ(st.state, WHERRY_STATE_UNKNOWN);
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 		CHECK_EQ(pair->shared->takeovers, 1);
 		CHECK_EQ(pair->shared->wait_rc, 0);
 		CHECK_EQ(pair->shared->status.state, WHERRY_STATE_SERVING);
@@ -208,7 +190,7 @@ TEST(migrate_any_failing_step_of_the_source_leaves_one_owner)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (wherry_fault_fired() != NULL)
 			wherry_fault_disarm();
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 		pair_destroy(pair);
 	}
 }
@@ -224,7 +206,7 @@ TEST(migrate_any_failing_step_of_the_destination_leaves_one_owner)
 		bool fired;
 
 		pair_migrate(pair, &quick, &st);
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 		fired = strncmp(pair->shared->trouble, "fault", 5) == 0;
 		pair_destroy(pair);
 		if (!fired)
@@ -289,7 +271,7 @@ TEST(migrate_destination_whose_takeover_fails_is_not_discarded)
 
 	pair_migrate(pair, &quick, &st);
 	CHECK_EQ(st.state, WHERRY_STATE_UNKNOWN);
-	check_one_owner(pair, &st);
+	pair_check_one_owner(pair, &st);
 	CHECK_EQ(pair->shared->discards, 0);
 	CHECK_EQ(pair->shared->wait_rc, -EIO);
 	pair_destroy(pair);

@@ -25,20 +25,6 @@ give_keys(struct pair_opts *opts)
 	return keys;
 }
 
-static void
-check_one_owner(struct pair *pair, const struct wherry_status *st)
-{
-	if (st->state == WHERRY_STATE_RELEASED) {
-		pair_check_moved(pair, st);
-	} else if (st->state == WHERRY_STATE_SERVING) {
-		pair_check_stayed(pair, st);
-	} else {
-		CHECK_EQ(st->state, WHERRY_STATE_UNKNOWN);
-		pair_reap(pair);
-		CHECK_EQ(pair->resumes + pair->releases, 0);
-	}
-}
-
 /* Does the byte strike? Then nothing came of it but one owner, and both know why. */
 static bool
 strike(const struct relay_plan *plan)
@@ -55,7 +41,7 @@ strike(const struct relay_plan *plan)
 	if (struck && st.state == WHERRY_STATE_RELEASED)
 		pair_reap(pair); /* the last words after RUNNING: nobody needs them */
 	else
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 	if (plan->kind == RELAY_FLIP && struck && st.state == WHERRY_STATE_SERVING &&
 		strstr(st.reason, "refused") != NULL)
 		FAIL("a changed byte came through TLS: %s", st.reason);
@@ -108,7 +94,7 @@ TEST(migrate_tls_any_failing_step_of_the_source_leaves_one_owner)
 			__atomic_thread_fence(__ATOMIC_SEQ_CST);
 			if (wherry_fault_fired() != NULL)
 				wherry_fault_disarm();
-			check_one_owner(pair, &st);
+			pair_check_one_owner(pair, &st);
 		} else {
 			CHECK(wherry_fault_fired() != NULL);
 			wherry_fault_disarm();
@@ -132,7 +118,7 @@ TEST(migrate_tls_any_failing_step_of_the_destination_leaves_one_owner)
 		opts.dest_fault = nth;
 		pair = pair_create(&opts);
 		pair_migrate(pair, &quick, &st);
-		check_one_owner(pair, &st);
+		pair_check_one_owner(pair, &st);
 		fired = pair->shared->trouble[0] != '\0';
 		pair_destroy(pair);
 		keys_drop(keys);
