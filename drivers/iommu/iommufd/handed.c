@@ -130,8 +130,7 @@ take_all(struct iommufd_domain *dom, const struct wherry_lent_half *half, const 
 static struct iommufd_domain *
 alloc_borrowed(void)
 {
-	struct iommufd_domain *dom =
-		wherry_fault("iommufd.domain") ? NULL : calloc(1, sizeof(*dom));
+	struct iommufd_domain *dom = iommufd_domain_alloc();
 
 	if (dom == NULL)
 		return NULL;
@@ -141,9 +140,6 @@ alloc_borrowed(void)
 		return NULL;
 	}
 	LIST_INIT(&dom->now->tables);
-	LIST_INIT(&dom->devices);
-	LIST_INIT(&dom->heirlooms);
-	dom->fd = -1;
 	return dom;
 }
 

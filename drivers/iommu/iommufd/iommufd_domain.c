@@ -32,27 +32,35 @@ close_fd:
 	return rc;
 }
 
-static int
-create(const char *options, void **ret_be)
+struct iommufd_domain *
+iommufd_domain_alloc(void)
 {
 	struct iommufd_domain *dom =
 		wherry_fault("iommufd.domain") ? NULL : calloc(1, sizeof(*dom));
-	struct iommufd_options opts;
-	int rc;
 
 	if (dom == NULL)
-		return -ENOMEM;
+		return NULL;
 	LIST_INIT(&dom->devices);
 	LIST_INIT(&dom->heirlooms);
-	rc = iommufd_options_parse(options, &opts);
-	if (rc == 0)
-		rc = open_kernel(dom, &opts);
+	dom->fd = -1;
+	return dom;
+}
+
+static int
+create(const char *options, void **ret_be)
+{
+	struct iommufd_options opts;
+	struct iommufd_domain *dom;
+	int rc = iommufd_options_parse(options, &opts);
+
 	if (rc != 0)
-		goto free_domain;
-	*ret_be = dom;
-	return 0;
-free_domain:
-	free(dom);
+		return rc;
+	dom = iommufd_domain_alloc();
+	rc = dom != NULL ? open_kernel(dom, &opts) : -ENOMEM;
+	if (rc != 0)
+		free(dom);
+	else
+		*ret_be = dom;
 	return rc;
 }
 

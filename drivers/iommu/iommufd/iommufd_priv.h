@@ -104,6 +104,9 @@ int iommufd_read_dirty(
 void iommufd_make_clean(
 	struct iommufd_domain *dom, const struct iommufd_space *space, struct wherry_span span);
 
+/* iommufd_domain.c: without a kernel's object, fd is -1. NULL: no memory. */
+struct iommufd_domain *iommufd_domain_alloc(void);
+
 /* caps.c */
 int iommufd_ask_ranges(struct iommufd_domain *dom);
 void iommufd_get_caps(void *be, struct wherry_domain_caps *ret_caps);
