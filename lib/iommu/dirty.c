@@ -229,9 +229,7 @@ domain_fetch_locked(struct wherry_domain *dom, struct wherry_span span, bool cle
 static bool
 holds(const struct wherry_bitmap *bm, struct wherry_span span)
 {
-	struct wherry_span all = wherry_bitmap_span(bm);
-
-	return all.iova <= span.iova && wherry_span_last(all) >= wherry_span_last(span);
+	return span_holds(wherry_bitmap_span(bm), span);
 }
 
 /* All that is mapped is usable, so whether a span is gets asked only to say what is wrong. */

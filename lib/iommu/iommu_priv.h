@@ -151,6 +151,13 @@ domain_aligned(const struct wherry_domain *dom, struct wherry_span span)
 	return span.len != 0 && ((span.iova | span.len) & (domain_smallest_page(dom) - 1)) == 0;
 }
 
+/* Both are not empty and stay within the 64-bit space. */
+static inline bool
+span_holds(struct wherry_span all, struct wherry_span span)
+{
+	return all.iova <= span.iova && wherry_span_last(all) >= wherry_span_last(span);
+}
+
 /* The rules for every span: -EINVAL or -EOVERFLOW. */
 int domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
 	WHERRY_REQUIRES(&dom->lock);

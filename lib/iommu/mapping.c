@@ -16,14 +16,23 @@ check_len(const struct wherry_domain *dom, uint64_t len)
 	return len == 0 || (len & (domain_smallest_page(dom) - 1)) != 0 ? -EINVAL : 0;
 }
 
+/* Most often it is in the first range, and that takes no call. */
+static inline bool
+is_usable_locked(struct wherry_domain *dom, struct wherry_span span) WHERRY_REQUIRES(&dom->lock)
+{
+	const struct wherry_domain_caps *caps = &dom->caps;
+
+	return (caps->n_usable > 0 && wherry_span_last(span) >= span.iova &&
+		       span_holds(caps->usable[0], span)) ||
+		wherry_iova_usable(caps->usable, caps->n_usable, span);
+}
+
 WHERRY_HOT int
 domain_check_span_locked(struct wherry_domain *dom, struct wherry_span span)
 {
 	if (!domain_aligned(dom, span))
 		return -EINVAL;
-	if (!wherry_iova_usable(dom->caps.usable, dom->caps.n_usable, span))
-		return -EOVERFLOW;
-	return 0;
+	return is_usable_locked(dom, span) ? 0 : -EOVERFLOW;
 }
 
 bool
