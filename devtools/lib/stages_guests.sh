@@ -125,7 +125,7 @@ guest_scripts() { # guest_scripts MACHINE [SUITE]
 # What doc/hardware.rst shows of it.
 guest_info() { # guest_info MACHINE
 	grep -qx ".. machine: $1" doc/hardware.rst || return 0
-	lane "info $1" check "doc/hardware.rst shows what wherry info says ($1)" devtools/vm/infos --check "$1"
+	limit=900 lane "info $1" check "doc/hardware.rst shows what wherry info says ($1)" devtools/vm/infos --check "$1"
 }
 
 guest_tests() { # guest_tests MACHINE
