@@ -34,23 +34,17 @@ mig_dest_move(struct mig_dest *d, enum wherry_state to)
 	return rc == 0 ? 0 : mig_fail(&d->reason, rc, "cancelled");
 }
 
-static int
-out_of_memory(struct mig_dest *d)
-{
-	return mig_fail(&d->reason, -ENOMEM, "out of memory");
-}
-
 int
 mig_dest_prepare(struct mig_dest *d)
 {
 	if (mig_regions_init(&d->regions, d->agent->tracker) != 0)
-		return out_of_memory(d);
+		return mig_no_memory(&d->reason);
 	if (mig_stop_init(&d->stop, d->agent->cancel_fd) != 0)
-		return out_of_memory(d);
+		return mig_no_memory(&d->reason);
 	d->map = calloc(MIG_REGIONS_MAX, sizeof(struct mig_region *));
 	d->skip = calloc(MIG_REGIONS_MAX, sizeof(struct wherry_bitmap *));
 	if (d->map == NULL || d->skip == NULL)
-		return out_of_memory(d);
+		return mig_no_memory(&d->reason);
 	mig_agent_set_state_bytes(d->agent, d->regions.bytes);
 	mig_hello_init(&d->self, d->agent->name);
 	if (d->agent->ops.rehearse != NULL)
@@ -76,7 +70,7 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 			continue;
 		}
 		if (mig_channel_create_on(&conn, d->stop.fd, &d->ch) != 0)
-			return out_of_memory(d);
+			return mig_no_memory(&d->reason);
 		mig_channel_set_timeout(d->ch, HELLO_MS);
 		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
 		if (rc == 0)
@@ -99,7 +93,7 @@ send_hello(struct mig_dest *d)
 	int rc;
 
 	if (rec == NULL)
-		return out_of_memory(d);
+		return mig_no_memory(&d->reason);
 	t.buf = rec + WHERRY_STREAM_HEADER;
 	mig_hello_put(&t, &d->self, &d->regions);
 	rc = mig_sections_put(d->agent, &t, false, &d->reason);
@@ -152,7 +146,7 @@ mig_dest_open_lanes(struct mig_dest *d)
 	int rc;
 
 	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
-		return out_of_memory(d);
+		return mig_no_memory(&d->reason);
 	rc = mig_dest_lanes_accept(d->lanes, d->agent->porter, &d->reason);
 	if (rc == 0)
 		mig_agent_close_listener(d->agent);

@@ -206,7 +206,7 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 	int rc;
 
 	if (mig_channel_create_on(conn, lanes->opts.stop->fd, &ch) != 0)
-		return mig_fail(reason, -ENOMEM, "out of memory");
+		return mig_no_memory(reason);
 	mig_channel_set_timeout(ch, JOIN_ONE_MS);
 	rc = mig_channel_expect(ch, WHERRY_REC_JOIN, &rec);
 	if (rc == 0 && mig_channel_is(ch, lanes->opts.source))

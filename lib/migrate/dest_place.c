@@ -39,7 +39,7 @@ skip_run(struct mig_dest *d, uint32_t region, struct wherry_run run)
 	if (d->skip[region] == NULL)
 		rc = wherry_bitmap_create(r->span, PAGE, &d->skip[region]);
 	if (rc != 0)
-		return mig_fail(&d->reason, rc, "out of memory");
+		return mig_no_memory(&d->reason);
 	wherry_bitmap_mark(d->skip[region],
 		(struct wherry_span){
 			.iova = r->span.iova + run.first * PAGE, .len = run.count * PAGE });
@@ -74,7 +74,7 @@ say_got(struct mig_dest *d, uint64_t n)
 	int rc = out == NULL || torn == NULL ? -ENOMEM : 0;
 
 	if (rc != 0)
-		mig_fail(&d->reason, rc, "out of memory");
+		mig_no_memory(&d->reason);
 	do {
 		struct wherry_table t = { .cap = cap };
 

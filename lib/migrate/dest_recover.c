@@ -39,7 +39,7 @@ disconnect(struct mig_dest *d)
 	d->bytes_now = 0;
 	mig_placer_init(&d->placer, d->map, d->n_map, d->peer.key);
 	if (mig_stop_init(&d->stop, d->agent->cancel_fd) != 0)
-		return mig_fail(&d->reason, -ENOMEM, "out of memory");
+		return mig_no_memory(&d->reason);
 	return 0;
 }
 
@@ -97,7 +97,7 @@ greet(struct mig_dest *d, struct mig_conn *conn)
 	int rc;
 
 	if (mig_channel_create_on(conn, d->stop.fd, &d->ch) != 0)
-		return mig_fail(&d->reason, -ENOMEM, "out of memory");
+		return mig_no_memory(&d->reason);
 	mig_channel_set_timeout(d->ch, RECOVER_MS);
 	rc = mig_channel_receive(d->ch, &rec);
 	if (rc != 0)
@@ -187,7 +187,7 @@ send_hashes(struct mig_dest *d, const struct wherry_record *want, uint64_t pages
 	int rc = -ENOMEM;
 
 	if (hashes == NULL || rec == NULL) {
-		mig_fail(&d->reason, rc, "out of memory");
+		mig_no_memory(&d->reason);
 		goto free;
 	}
 	t.buf = rec + WHERRY_STREAM_HEADER;

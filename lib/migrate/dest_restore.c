@@ -44,12 +44,6 @@ refuse(struct restore *r, int rc, const char *why)
 }
 
 static int
-out_of_memory(struct restore *r)
-{
-	return mig_fail(&r->d->reason, -ENOMEM, "out of memory");
-}
-
-static int
 read_all(struct restore *r, void *to, uint64_t len, uint64_t at)
 {
 	uint8_t *p = to;
@@ -108,7 +102,7 @@ read_head(struct restore *r)
 		return refuse(r, rc, why.text);
 	r->record = wherry_fault("restore.record") ? NULL : malloc(r->head.record_len);
 	if (r->record == NULL)
-		return out_of_memory(r);
+		return mig_no_memory(&r->d->reason);
 	rc = read_all(r, r->record, r->head.record_len, r->head.record_at);
 	if (rc != 0)
 		return rc;
@@ -126,7 +120,7 @@ decode(struct restore *r)
 	int rc = 0;
 
 	if (wherry_decoder_create(&r->decoder) != 0)
-		return out_of_memory(r);
+		return mig_no_memory(&r->d->reason);
 	while (rc == 0 && at < r->head.record_len) {
 		size_t cap, n;
 		uint8_t *to = wherry_decoder_space(r->decoder, &cap);

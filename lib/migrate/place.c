@@ -100,7 +100,7 @@ prepare_unpack(struct mig_placer *p)
 		p->buf = malloc(2 * BATCH_BYTES);
 	if (p->buf != NULL && (p->unpack != NULL || mig_unpack_create(&p->unpack) == 0))
 		return 0;
-	return mig_fail(&p->reason, -ENOMEM, "out of memory");
+	return mig_no_memory(&p->reason);
 }
 
 uint64_t

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -16,6 +17,12 @@ mig_fail(struct mig_reason *reason, int rc, const char *fmt, ...)
 	va_end(ap);
 	wherry_utf8_tidy(reason->text);
 	return rc;
+}
+
+int
+mig_no_memory(struct mig_reason *reason)
+{
+	return mig_fail(reason, -ENOMEM, "out of memory");
 }
 
 uint64_t

@@ -17,6 +17,9 @@ struct mig_reason {
 int mig_fail(struct mig_reason *reason, int rc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The one reason that needs no words of its own: -ENOMEM. */
+int mig_no_memory(struct mig_reason *reason);
+
 /* CLOCK_MONOTONIC in ns. */
 uint64_t mig_now(void);
 

@@ -39,7 +39,7 @@ mig_sections_put(struct wherry_agent *agent, struct wherry_table *t, bool with_d
 	struct mig_reason *reason)
 {
 	uint8_t *buf = malloc(MIG_SECTION_BYTES);
-	int rc = buf == NULL ? mig_fail(reason, -ENOMEM, "out of memory") : 0;
+	int rc = buf == NULL ? mig_no_memory(reason) : 0;
 
 	for (unsigned int i = 0; rc == 0 && i < agent->n_sections; i++) {
 		size_t mark = wherry_table_open(t, WHERRY_HELLO_SECTION);
@@ -152,7 +152,7 @@ mig_sections_send(struct wherry_agent *agent, struct mig_channel *ch, struct mig
 {
 	size_t cap = WHERRY_STREAM_HEADER + MIG_SECTION_BYTES + 2048;
 	uint8_t *rec = malloc(cap + MIG_SECTION_BYTES);
-	int rc = rec == NULL ? mig_fail(reason, -ENOMEM, "out of memory") : 0;
+	int rc = rec == NULL ? mig_no_memory(reason) : 0;
 
 	for (unsigned int i = 0; rc == 0 && i < agent->n_sections; i++) {
 		struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER,

@@ -23,12 +23,6 @@
 /* The destination may take its time to start: RUNNING is waited for at least so long. */
 #define RUNNING_MS 60000u
 
-static int
-out_of_memory(struct mig_source *s)
-{
-	return mig_fail(&s->reason, -ENOMEM, "out of memory");
-}
-
 int
 mig_source_move(struct mig_source *s, enum wherry_state to)
 {
@@ -76,15 +70,15 @@ prepare(struct mig_source *s)
 	if (rc == -E2BIG)
 		return mig_fail(&s->reason, rc, "more than %d regions", MIG_REGIONS_MAX);
 	if (rc != 0)
-		return out_of_memory(s);
+		return mig_no_memory(&s->reason);
 	s->taken = create_bitmaps(&s->regions);
 	if (s->params.verify)
 		s->worthless = create_bitmaps(&s->regions);
 	s->numbers = calloc(s->regions.n + 1, sizeof(struct mig_region *));
 	if (mig_known_create(&s->regions, &s->known) != 0)
-		return out_of_memory(s);
+		return mig_no_memory(&s->reason);
 	if (s->taken == NULL || s->numbers == NULL || (s->params.verify && s->worthless == NULL))
-		return out_of_memory(s);
+		return mig_no_memory(&s->reason);
 	for (uint32_t i = 0; i < s->regions.n; i++)
 		s->numbers[i] = &s->regions.list[i];
 	mig_agent_set_state_bytes(s->agent, s->regions.bytes);

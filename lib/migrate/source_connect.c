@@ -11,12 +11,6 @@
 #include "sections_priv.h"
 #include "source_priv.h"
 
-static int
-out_of_memory(struct mig_source *s)
-{
-	return mig_fail(&s->reason, -ENOMEM, "out of memory");
-}
-
 int
 mig_source_new_session(struct mig_source *s)
 {
@@ -41,7 +35,7 @@ mig_source_open_stop(struct mig_source *s)
 
 	if (rc == 0)
 		rc = mig_stop_at(&s->stop, mig_source_deadline(s));
-	return rc == 0 ? 0 : out_of_memory(s);
+	return rc == 0 ? 0 : mig_no_memory(&s->reason);
 }
 
 uint64_t
@@ -96,7 +90,7 @@ connect_channel(struct mig_source *s, const struct mig_uri *uri, struct mig_chan
 	if (rc < 0)
 		return rc;
 	if (mig_channel_create_on(&conn, s->stop.fd, ret_ch) != 0)
-		return out_of_memory(s);
+		return mig_no_memory(&s->reason);
 	mig_channel_set_timeout(*ret_ch, s->params.timeout_ms);
 	return check_identity(s, *ret_ch);
 }
@@ -119,7 +113,7 @@ mig_source_connect(struct mig_source *s, const struct mig_uri *uri)
 		return rc;
 	rc = connect_channel(s, uri, &s->ch);
 	if (rc == 0 && mig_sender_create(s->ch, &opts, &s->sender) != 0)
-		rc = out_of_memory(s);
+		rc = mig_no_memory(&s->reason);
 	return rc;
 }
 
@@ -167,7 +161,7 @@ send_hello(struct mig_source *s)
 	int rc;
 
 	if (rec == NULL)
-		return out_of_memory(s);
+		return mig_no_memory(&s->reason);
 	t.buf = rec + WHERRY_STREAM_HEADER;
 	mig_hello_put(&t, &s->self, &s->regions);
 	rc = mig_sections_put(s->agent, &t, true, &s->reason);

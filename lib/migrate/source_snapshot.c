@@ -27,12 +27,6 @@ struct snapshot {
 	uint8_t *record;
 };
 
-static int
-out_of_memory(struct snapshot *snap)
-{
-	return mig_fail(&snap->s->reason, -ENOMEM, "out of memory");
-}
-
 /* Who owns when the file is in its place, as the file will say. */
 static void
 name_owner(struct snapshot *snap)
@@ -69,13 +63,14 @@ open_file(struct snapshot *snap, const char *path)
 		? NULL
 		: malloc(WHERRY_STREAM_HEADER + WHERRY_STREAM_PAYLOAD_MAX);
 	if (snap->record == NULL || mig_source_open_stop(s) != 0)
-		return out_of_memory(snap);
+		return mig_no_memory(&snap->s->reason);
 	rc = mig_snapfile_create(&snap->file, path, &s->regions, &s->reason);
 	if (rc != 0)
 		return rc;
 	snap->file.cancel_fd = s->stop.fd;
 	mig_pace_set(&snap->file.pace, s->params.max_bandwidth);
-	return mig_sender_create(NULL, &opts, &s->sender) == 0 ? 0 : out_of_memory(snap);
+	return mig_sender_create(NULL, &opts, &s->sender) == 0 ? 0
+							       : mig_no_memory(&snap->s->reason);
 }
 
 /* The application is stopped: what is left, and what is no memory. */

@@ -225,7 +225,7 @@ begin_locked(struct mig_tls *tls, const struct mig_tls_session_opts *opts,
 	if (mig_tls_session_begin(tls->held != NULL ? tls->held : tls->keys, opts, ret_session) ==
 		0)
 		return 0;
-	return mig_fail(reason, -ENOMEM, "out of memory");
+	return mig_no_memory(reason);
 }
 
 int

@@ -178,7 +178,7 @@ load_pem(SSL_CTX *ctx, const struct pem *pem, struct mig_reason *reason)
 	BIO *bio = rc == 0 ? BIO_new_mem_buf(text.bytes, (int)text.len) : NULL;
 
 	if (rc == 0 && bio == NULL)
-		rc = mig_fail(reason, -ENOMEM, "out of memory");
+		rc = mig_no_memory(reason);
 	if (rc == 0 && !pem->use(ctx, bio))
 		rc = mig_fail(reason, -EINVAL, "%.150s: %s", pem->path, pem->wrong);
 	BIO_free(bio);
@@ -311,7 +311,7 @@ mig_tls_keys_load(const struct mig_tls_files *files, struct mig_tls_keys **ret_k
 	int rc;
 
 	if (keys == NULL)
-		return mig_fail(reason, -ENOMEM, "out of memory");
+		return mig_no_memory(reason);
 	keys->refs = 1;
 	keys->ctx = new_context();
 	if (keys->ctx == NULL)

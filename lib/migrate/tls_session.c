@@ -369,7 +369,7 @@ check_peer(struct mig_tls_session *s)
 		return mig_fail(&s->why, -EKEYREJECTED, "it has not proved who it is");
 	owed = wherry_fault("tls.grow") ? NULL : realloc(s->owed, OWED_MAX);
 	if (owed == NULL)
-		return mig_fail(&s->why, -ENOMEM, "out of memory");
+		return mig_no_memory(&s->why);
 	s->owed = owed;
 	s->cap = OWED_MAX;
 	return 0;
