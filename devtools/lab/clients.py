@@ -4,7 +4,7 @@
 Usage: clients.py IP; one JSON object per line in, one per line out:
 
     {"do": "download", "path": "/file/a?repeat=4", "sha256": ...}
-    {"do": "upload", "file": PATH, "path": "/upload/x"}
+    {"do": "upload", "file": PATH, "path": "/upload/x"}    either with "rate": bytes per second at most
     {"do": "probe", "every_ms": 5}              one kept connection, a small request each time
     {"do": "fetch", "path": "/status"}          one small answer, reported as "body"; "method" if not GET
     {"do": "stop"}                              ends the probes, waits for the rest, reports
@@ -73,13 +73,17 @@ class Client:
         except Exception as problem:  # pylint: disable=broad-except
             say(job=job, kind=order["do"], ok=False, bytes=0, gap_ms=0, error=f"{type(problem).__name__}: {problem}")
 
+    @staticmethod
+    def pace(order):
+        return ["--limit-rate", str(order["rate"])] if order.get("rate") else []
+
     def curl(self, *words):
         return ["curl", "--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "120", *words]
 
     def download(self, job, order):
         """Hash what comes, as it comes; a small pipe keeps curl's pace visible."""
         gap, digest, total, told = Gap(), hashlib.sha256(), 0, time.monotonic()
-        with subprocess.Popen(self.curl(f"http://{self.ip}{order['path']}"), stdout=subprocess.PIPE,
+        with subprocess.Popen(self.curl(*self.pace(order), f"http://{self.ip}{order['path']}"), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, bufsize=0) as process:
             while chunk := process.stdout.read(65536):
                 gap.tick()
@@ -96,7 +100,7 @@ class Client:
 
     def upload(self, job, order):
         size = os.path.getsize(order["file"])
-        done = subprocess.run(self.curl("--upload-file", order["file"], "--output", os.devnull,
+        done = subprocess.run(self.curl(*self.pace(order), "--upload-file", order["file"], "--output", os.devnull,
                                         "--write-out", "%{size_upload}", f"http://{self.ip}{order['path']}"),
                               capture_output=True, text=True, check=False)
         say(job=job, kind="upload", ok=done.returncode == 0 and done.stdout.strip() == str(size), lost=done.returncode != 0,

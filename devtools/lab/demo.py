@@ -50,6 +50,8 @@ def options():
     parser.add_argument("--connections", type=int, default=8, metavar="N",
                         help="half of them downloads, a quarter uploads, a quarter probes (default 8)")
     parser.add_argument("--mbit", type=int, default=200, help="speed of the clients' link, each way (default 200)")
+    parser.add_argument("--pace", type=int, default=0, metavar="PERCENT",
+                        help="downloads and uploads take so much of the link each, so that what probes wait for is the server (default: all)")
     parser.add_argument("--downtime-limit", type=int, default=50, metavar="MS", help="of the migration (default 50)")
     parser.add_argument("--arbiter", choices=("lock", "etcd"), help="who owns is decided by a file, or by an etcd started here")
     parser.add_argument("--tls", nargs="?", const="certificates", choices=("certificates", "psk"),
@@ -62,6 +64,8 @@ def options():
     args = parser.parse_args()
     if args.connections < 4 or args.migrations < 1 or args.arena < 128:
         parser.error("at least 4 connections, 1 migration and an arena of 128 MiB")
+    if not 0 <= args.pace <= 90:
+        parser.error("a pace is 1 to 90 percent")
     if args.soak and args.migrations < SOAK_LEAST:
         parser.error(f"a soak takes at least {SOAK_LEAST} migrations")
     return args
@@ -75,7 +79,7 @@ class Demo:
         self.servers, self.migrations, self.results, self.verified = [], [], [], []
         self.uploads, self.mismatches = {}, 0
         self.vitals = Vitals() if args.soak else None
-        self.network = Network(wires=2, mbit=args.mbit)
+        self.network = Network(wires=2, mbit=args.mbit, short=bool(args.pace))
         say(f"network: bridge br0, wires {' '.join(self.network.wires)}, client link {args.mbit} Mbit/s")
         self.arbiter = Arbiter(args.arbiter, self.folder("logs"))
         if self.arbiter.spec:
@@ -124,8 +128,9 @@ class Demo:
         if self.vitals:
             self.vitals.look("waiting", heir)
         seconds = SOAK_SECONDS if self.args.soak else LOAD_SECONDS
-        each = max(2, self.args.mbit * seconds // 8 // len(self.content.names) // self.content.mib)
-        downloads = [load.download(self.content, name, each) for name in self.content.names]
+        share = self.args.mbit * (self.args.pace or 100) // 100 // len(self.content.names)
+        each = max(2, share * seconds // 8 // self.content.mib)
+        downloads = [load.download(self.content, name, each, self.rate(len(self.content.names))) for name in self.content.names]
         if not load.wait_moving(downloads, MIB):
             raise Failed(f"downloads do not move:\n{owner.tail()}")
         uploads = [self.upload(load, f"u{n}-{k}") for k in range(quarter)]
@@ -150,7 +155,11 @@ class Demo:
             data = os.urandom(size * MIB)
             out.write(data)
         self.uploads[name] = hashlib.sha256(data).hexdigest()
-        return load.order("upload", file=path, path=f"/upload/{name}")
+        return load.order("upload", file=path, path=f"/upload/{name}", rate=self.rate(max(1, self.args.connections // 4)))
+
+    def rate(self, jobs):
+        """Bytes per second of each of so many with a pace, or as fast as it goes."""
+        return self.args.mbit * 125000 * self.args.pace // 100 // jobs or None
 
     def migrate(self, n, owner, heir):
         events = os.path.join(self.work, f"migration-{n}.json")
@@ -208,7 +217,8 @@ class Demo:
     def gap(self, migrating):
         """The longest gap of any client in migrations, from their begin to when all has settled, or beside them."""
         spans = [m["span"] for m in self.migrations]
-        return max((ms for r in self.results for at, ms in r.get("gaps", [])
+        heard = [r for r in self.results if not self.args.pace or r["kind"] == "probe"]  # curl pauses to keep a pace
+        return max((ms for r in heard for at, ms in r.get("gaps", [])
                     if any(begin <= at and at - ms / 1000 <= end for begin, end in spans) == migrating),
                    default=0 if self.results else None)
 

@@ -57,8 +57,9 @@ class Load:
         self.jobs += 1
         return job
 
-    def download(self, content, name, repeat):
-        return self.order("download", path=f"/file/{name}?repeat={repeat}", sha256=content.sha256(name, repeat))
+    def download(self, content, name, repeat, rate=None):
+        """`rate`: bytes per second, or as fast as it goes."""
+        return self.order("download", path=f"/file/{name}?repeat={repeat}", sha256=content.sha256(name, repeat), rate=rate)
 
     def wait_moving(self, jobs, least, seconds=20):
         """Until each of these downloads has got `least` bytes or ended."""

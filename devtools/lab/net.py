@@ -12,6 +12,7 @@ import subprocess
 CLIENT_IP = "10.77.0.1"
 SERVER_IP = "10.77.0.2"
 PREFIX = 24
+WINDOW = 32768  # bytes
 
 
 def isolate():
@@ -37,9 +38,13 @@ def die_with_parent():
 
 
 class Network:
-    """Servers on wires w0, w1, ...; the client side behind a link of `mbit` Mbit/s each way."""
+    """Servers on wires w0, w1, ...; the client side behind a link of `mbit` Mbit/s each way.
 
-    def __init__(self, wires=2, mbit=0):
+    `short`: no connection of the client side has more than WINDOW on the way to it, so that what is
+    slower than the link waits nowhere in it.
+    """
+
+    def __init__(self, wires=2, mbit=0, short=False):
         ip("link", "set", "lo", "up")
         ip("link", "add", "br0", "type", "bridge", "forward_delay", "0")
         ip("link", "set", "br0", "up")
@@ -47,7 +52,7 @@ class Network:
         for wire in self.wires:
             ip("tuntap", "add", "dev", wire, "mode", "tap")
             ip("link", "set", wire, "master", "br0", "up")
-        self.mbit = mbit
+        self.mbit, self.short = mbit, short
         self.client = self.far = None
 
     def start_client_side(self, command):
@@ -63,6 +68,8 @@ class Network:
         for words in (["link", "set", "lo", "up"], ["addr", "add", f"{CLIENT_IP}/{PREFIX}", "dev", "uplink"],
                       ["link", "set", "uplink", "up"]):
             subprocess.run([*inside, "ip", *words], check=True)
+        if self.short:
+            subprocess.run([*inside, "sysctl", "-qw", f"net.ipv4.tcp_rmem=4096 {WINDOW} {WINDOW}"], check=True)
         if self.mbit:
             self._shape(["tc"], "client")
             self._shape([*inside, "tc"], "uplink")
