@@ -87,28 +87,34 @@ last_report(struct client *c, uint64_t reports)
 }
 
 static void
-show(const struct wherry_forecast *f, const struct options *o, const json_t *worst)
+show(const struct wherry_forecast *f, const struct wherry_forecast_terms *terms,
+	const json_t *worst)
 {
 	double rate = get_real(worst, "iommu_pages_per_s") + get_real(worst, "cpu_pages_per_s");
 	char bytes[32], link[32];
 
 	printf("%s: after %u rounds, %.1f s, a blackout of %.1f ms; the limit is %.0f ms\n",
 		f->converges ? "would converge" : "would not converge", f->rounds, f->seconds,
-		f->blackout_ms, o->terms.downtime_limit_ms);
+		f->blackout_ms, terms->downtime_limit_ms);
+	if (terms->quiesce_ns != 0)
+		printf("of it %.1f ms to stop and %.1f ms to harvest, as measured\n",
+			(double)terms->quiesce_ns / 1e6, (double)terms->harvest_ns / 1e6);
 	if (f->converges)
 		return;
 	printf("most of it is region \"%s\", of which %s/s are written; %s/s can be sent: "
 	       "lower its load, raise --downtime-limit, or find more bandwidth\n",
 		get_text(worst, "name"), show_bytes(rate * PAGE, bytes, sizeof(bytes)),
-		show_bytes(o->terms.bandwidth, link, sizeof(link)));
+		show_bytes(terms->bandwidth, link, sizeof(link)));
 }
 
 static void
-show_json(const struct wherry_forecast *f, const json_t *worst)
+show_json(const struct wherry_forecast *f, const struct wherry_forecast_terms *terms,
+	const json_t *worst)
 {
-	json_t *line = json_pack("{ss sb si sf sf ss}", "event", "forecast", "converges",
+	json_t *line = json_pack("{ss sb si sf sf ss sf sf}", "event", "forecast", "converges",
 		(int)f->converges, "rounds", (int)f->rounds, "seconds", f->seconds, "blackout_ms",
-		f->blackout_ms, "worst", get_text(worst, "name"));
+		f->blackout_ms, "worst", get_text(worst, "name"), "quiesce_ms",
+		(double)terms->quiesce_ns / 1e6, "harvest_ms", (double)terms->harvest_ns / 1e6);
 
 	write_json(stdout, line);
 	json_decref(line);
@@ -120,6 +126,7 @@ reckon(const struct options *o, const json_t *report)
 	const json_t *list = json_object_get(report, "regions"), *r, *worst;
 	size_t n = json_array_size(list), i;
 	struct wherry_forecast_region *regions = calloc(n + 1, sizeof(*regions));
+	struct wherry_forecast_terms terms = o->terms;
 	struct wherry_forecast f;
 
 	if (regions == NULL)
@@ -129,15 +136,17 @@ reckon(const struct options *o, const json_t *report)
 		.dirty_pages_per_s =
 			get_real(r, "iommu_pages_per_s") + get_real(r, "cpu_pages_per_s"),
 	};
-	if (wherry_forecast_reckon(regions, n, &o->terms, &f) != 0) {
+	terms.quiesce_ns = (uint64_t)(get_real(report, "quiesce_ms") * 1e6);
+	terms.harvest_ns = (uint64_t)(get_real(report, "harvest_ms") * 1e6);
+	if (wherry_forecast_reckon(regions, n, &terms, &f) != 0) {
 		free(regions);
 		return 1;
 	}
 	worst = json_array_get(list, f.worst);
 	if (o->target.json)
-		show_json(&f, worst);
+		show_json(&f, &terms, worst);
 	else
-		show(&f, o, worst);
+		show(&f, &terms, worst);
 	free(regions);
 	return f.converges ? 0 : 3;
 }
@@ -149,7 +158,8 @@ cmd_forecast(int argc, char **argv)
 	static const struct argp argp = { option_list, parse, "",
 		"Watch how fast the application writes, and say whether a migration would converge, "
 		"after how long, with what blackout, and which region prevents it.\v"
-		"Tracking is on meanwhile. The exit status is 0 if it would, 3 if it would not.",
+		"Tracking is on meanwhile, and the application is stopped once for a moment, as a "
+		"migration does to measure what stopping takes. The exit status is 0 if it would, 3 if it would not.",
 		children, NULL, NULL };
 	struct options o = {
 		.terms = { .bandwidth = 1 << 30, .downtime_limit_ms = 50, .max_rounds = 30 },
@@ -163,7 +173,9 @@ cmd_forecast(int argc, char **argv)
 	c = client_open(&o.target);
 	if (c == NULL)
 		return 1;
-	if (client_request(c, json_pack("{ss si}", "cmd", "watch", "interval_ms", INTERVAL_MS)))
+	if (client_request(c,
+		    json_pack("{ss si sb}", "cmd", "watch", "interval_ms", INTERVAL_MS, "rehearse",
+			    1)))
 		answer = client_next(c, -1, NULL);
 	if (answer != NULL && client_is_ok(answer))
 		report = last_report(c, o.seconds + 1);

@@ -95,8 +95,7 @@ rehearse(void *ctx)
 	struct wherry_status now;
 
 	wherry_agent_get_status(app->agent, &now);
-	return now.state == WHERRY_STATE_PRECOPY ? dry_quiesce(app)
-						 : ports_takeover_ns(&app->ports);
+	return now.state == WHERRY_STATE_LISTEN ? ports_takeover_ns(&app->ports) : dry_quiesce(app);
 }
 
 static void

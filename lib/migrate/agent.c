@@ -244,9 +244,12 @@ next_job(struct wherry_agent *agent)
 	enum mig_job job;
 
 	wherry_mutex_lock(&agent->lock);
-	while (agent->job == MIG_JOB_NONE && !agent->quit)
+	while (agent->job == MIG_JOB_NONE && !agent->rehearse && !agent->quit)
 		wherry_cond_wait(&agent->changed, &agent->lock);
 	job = agent->quit ? MIG_JOB_NONE : agent->job;
+	if (!agent->quit && job == MIG_JOB_NONE)
+		job = MIG_JOB_REHEARSE;
+	agent->rehearse = false;
 	wherry_mutex_unlock(&agent->lock);
 	return job;
 }
@@ -262,6 +265,8 @@ worker_main(void *arg)
 			mig_source_run(agent);
 		else if (job == MIG_JOB_DEST)
 			mig_dest_run(agent);
+		else if (job == MIG_JOB_REHEARSE)
+			mig_rehearse_run(agent);
 		else
 			mig_resolve_run(agent);
 	}

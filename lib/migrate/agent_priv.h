@@ -26,7 +26,7 @@
 #define MIG_SECTIONS_MAX 32u
 #define MIG_SECTION_BYTES ((size_t)64 * 1024) /* the most a section may be */
 
-enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST, MIG_JOB_RESOLVE };
+enum mig_job { MIG_JOB_NONE, MIG_JOB_SOURCE, MIG_JOB_DEST, MIG_JOB_RESOLVE, MIG_JOB_REHEARSE };
 
 struct mig_control;
 
@@ -60,6 +60,9 @@ struct wherry_agent {
 	/* all under lock */
 	enum mig_job job;
 	bool quit;
+	bool rehearse;       /* somebody wants quiesce tried; done when there is no job */
+	uint64_t quiesce_ns; /* of the latest; 0: not known */
+	uint64_t harvest_ns; /* of the latest that a client watched; likewise */
 	bool cancelled;      /* somebody wants it to end; cancel_fd is readable */
 	bool recovering;     /* paused, and an attempt to recover is under way */
 	bool gate;           /* closed: COMMIT or READY is about to be sent, too late to cancel */
@@ -138,6 +141,13 @@ void mig_agent_set_arbiter_ns(struct wherry_agent *agent, uint64_t ns);
 void mig_agent_set_mappings(struct wherry_agent *agent, uint64_t mappings);
 /* So much of the intake is not taken in. */
 void mig_agent_set_throttle(struct wherry_agent *agent, unsigned int percent);
+/* Have quiesce tried if this process serves: the result comes to measured in a while. */
+void mig_agent_rehearse(struct wherry_agent *agent);
+/* A harvest took so long. */
+void mig_agent_set_harvest(struct wherry_agent *agent, uint64_t ns);
+/* What was measured last; 0: not known. */
+void mig_agent_measured(
+	struct wherry_agent *agent, uint64_t *ret_quiesce_ns, uint64_t *ret_harvest_ns);
 /* So much memory is under watch. */
 void mig_agent_set_state_bytes(struct wherry_agent *agent, uint64_t bytes);
 /* Listen where the destination was told to. Errors as mig_listen(). */
@@ -159,6 +169,8 @@ void mig_source_run(struct wherry_agent *agent);
 void mig_dest_run(struct wherry_agent *agent);
 /* An operator has said who owns: knows is set, the state follows. */
 void mig_resolve_run(struct wherry_agent *agent);
+/* Try quiesce for a forecast. */
+void mig_rehearse_run(struct wherry_agent *agent);
 
 /* control.c */
 int mig_control_create(

@@ -152,8 +152,11 @@ follow_watchers(struct mig_control *control)
 static void
 harvest_if_due(struct mig_control *control, uint64_t now)
 {
-	if (is_watched(control, true, now) && control->tracking &&
-		wherry_tracker_harvest(control->agent->tracker) != 0)
+	if (!is_watched(control, true, now) || !control->tracking)
+		return;
+	if (wherry_tracker_harvest(control->agent->tracker) == 0)
+		mig_agent_set_harvest(control->agent, mig_now() - now);
+	else
 		LOG_WARN("dirty pages could not be asked for");
 }
 

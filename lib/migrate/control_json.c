@@ -155,6 +155,7 @@ json_t *
 mig_json_watch(struct wherry_agent *agent)
 {
 	json_t *regions = json_array(), *object;
+	uint64_t quiesce_ns, harvest_ns;
 	struct wherry_status st;
 
 	if (regions != NULL)
@@ -163,6 +164,9 @@ mig_json_watch(struct wherry_agent *agent)
 	object = event("watch", NULL);
 	json_object_set_new(object, "state", json_string(wherry_state_name(st.state)));
 	json_object_set_new(object, "regions", regions);
+	mig_agent_measured(agent, &quiesce_ns, &harvest_ns);
+	json_object_set_new(object, "quiesce_ms", json_real((double)quiesce_ns / 1e6));
+	json_object_set_new(object, "harvest_ms", json_real((double)harvest_ns / 1e6));
 	return object;
 }
 

@@ -264,19 +264,23 @@ do_reload(struct mig_control *control, struct mig_client *c, json_t *request)
 static void
 do_watch(struct mig_control *control, struct mig_client *c, json_t *request)
 {
-	static const char *const names[] = { "cmd", "interval_ms", NULL };
+	static const char *const names[] = { "cmd", "interval_ms", "rehearse", NULL };
+	const json_t *rehearse = json_object_get(request, "rehearse");
 	uint64_t interval = 1000;
 
 	if (!only_has(request, names) ||
 		!read_number(request, "interval_ms", WATCH_MS_MAX, &interval) ||
-		interval < WATCH_MS_MIN) {
-		answer_error(c, -EINVAL, "watch takes interval_ms, a whole number from 50");
+		interval < WATCH_MS_MIN || (rehearse != NULL && !json_is_boolean(rehearse))) {
+		answer_error(c, -EINVAL,
+			"watch takes interval_ms, a whole number from 50, and rehearse, true or false");
 		return;
 	}
 	c->watch_ns = interval * 1000000;
 	c->watch_due = 0;
 	answer_ok(c);
 	mig_client_follow(control, c, false);
+	if (json_is_true(rehearse))
+		mig_agent_rehearse(control->agent);
 }
 
 static void

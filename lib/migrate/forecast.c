@@ -54,7 +54,9 @@ wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 {
 	const struct mig_goal goal = { .limit_ms = terms->downtime_limit_ms,
 		.max_rounds = terms->max_rounds };
-	struct mig_measure m = { .bandwidth = terms->bandwidth, .fixed_ms = 2 * MIG_UNKNOWN_MS };
+	const struct mig_costs costs = { .quiesce = terms->quiesce_ns,
+		.harvest = terms->harvest_ns };
+	struct mig_measure m = { .bandwidth = terms->bandwidth, .fixed_ms = mig_fixed_ms(&costs) };
 	struct wherry_forecast f = { .converges = false };
 	enum mig_verdict verdict = MIG_GO_ON;
 	double pages = 0, round_s = 0, before_ms;
@@ -67,7 +69,7 @@ wherry_forecast_reckon(const struct wherry_forecast_region *regions, size_t n,
 		round_s = pages * PAGE / terms->bandwidth;
 		f.seconds += round_s;
 		f.rounds++;
-		pages = dirtied_by_all(regions, n, round_s);
+		pages = dirtied_by_all(regions, n, round_s + mig_lead_ms(&costs) / 1e3);
 		before_ms = f.rounds > 1 ? mig_send_ms(&m) : 0;
 		m.pending_bytes = pages * PAGE;
 		f.blackout_ms = mig_forecast_ms(&m);

@@ -47,6 +47,7 @@ struct mig_source {
 	double same_ns;    /* what one of them costs; 0: not known */
 	uint64_t harvest_ns, rtt_ns;
 	uint64_t quiesce_ns, arbiter_ns; /* 0: not known; there is none */
+	unsigned int rehearsals;         /* that it was measured by */
 	uint64_t iommu_seen, cpu_seen;   /* the tracker's counts at the last harvest */
 	uint64_t round_begun;            /* ns */
 	struct wherry_round round;       /* under way */

@@ -15,6 +15,8 @@
 #include "source_priv.h"
 #include "torn_priv.h"
 
+#define REHEARSALS_MAX 3u
+
 int
 mig_source_channel_failed(struct mig_source *s, int rc)
 {
@@ -307,14 +309,26 @@ slow_down(struct mig_source *s, double before_ms)
 		mig_source_throttle(s, mig_throttle(s->throttle, before_ms, s->forecast_ms));
 }
 
-/* Once: a moment's stop is not for every round. */
+/* A moment's stop is not for every round. */
 static void
 rehearse(struct mig_source *s)
 {
 	const struct wherry_agent_ops *ops = &s->agent->ops;
+	uint64_t ns;
 
-	if (ops->rehearse != NULL && s->quiesce_ns == 0)
-		s->quiesce_ns = ops->rehearse(ops->ctx);
+	if (ops->rehearse == NULL || s->rehearsals == REHEARSALS_MAX)
+		return;
+	ns = ops->rehearse(ops->ctx);
+	s->quiesce_ns = ns != 0 ? ns : s->quiesce_ns;
+	s->rehearsals++;
+}
+
+/* It may have met a busy moment: what alone would break the limit is looked at again. */
+static void
+rehearse_again(struct mig_source *s)
+{
+	if (s->quiesce_ns > s->params.downtime_limit_ms * UINT64_C(1000000))
+		rehearse(s);
 }
 
 /* Forecast, tell, decide. before_ms: what the round before left to send; then what this one did. */
@@ -349,7 +363,8 @@ mig_source_precopy(struct mig_source *s)
 	int rc;
 
 	s->lost = false;
-	rehearse(s);
+	if (s->rehearsals == 0)
+		rehearse(s);
 	rc = harvest(s, false);
 	while (rc == 0 && verdict == MIG_GO_ON) {
 		struct wherry_round done;
@@ -357,6 +372,8 @@ mig_source_precopy(struct mig_source *s)
 		rc = run_round(s);
 		done = s->round;
 		done.throttle_percent = s->throttle;
+		if (rc == 0)
+			rehearse_again(s);
 		if (rc == 0)
 			rc = harvest(s, false);
 		if (rc == 0)

@@ -336,8 +336,10 @@ struct wherry_forecast_terms {
 	double bandwidth;         /**< bytes per second, above 0 */
 	double downtime_limit_ms; /**< as in struct wherry_migrate_params */
 	unsigned int max_rounds;  /**< likewise, at least 1 */
+	uint64_t quiesce_ns;      /**< that quiesce takes, as measured; 0: not known, 2.5 ms */
+	uint64_t harvest_ns;      /**< that a harvest takes, likewise; 0: next to nothing */
 };
-/** What would come of it. */
+/** What would come of it: of takeover 2.5 ms are reckoned with, the destination is not known. */
 struct wherry_forecast {
 	bool converges;      /**< the blackout gets below the limit */
 	unsigned int rounds; /**< of pre-copy */

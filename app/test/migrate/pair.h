@@ -47,9 +47,10 @@ struct pair_opts {
 	int quiesce_rc;
 	bool leak; /* something writes after the last harvest */
 	unsigned int quiesce_ms;
-	bool rehearses;    /* both say for the forecast what quiesce and takeover take */
-	unsigned int late; /* frames that come at the source after quiesce */
-	bool no_dest;      /* nobody listens */
+	bool rehearses;               /* both say for the forecast what quiesce and takeover take */
+	unsigned int busy_rehearsals; /* so many times first it says a minute */
+	unsigned int late;            /* frames that come at the source after quiesce */
+	bool no_dest;                 /* nobody listens */
 	struct wherry_tls tls, dest_tls; /* keys of each */
 	bool insecure;                   /* both */
 	bool lend;                       /* memory is handed over as files */
@@ -112,6 +113,7 @@ struct pair {
 	unsigned int quiesces, resumes, releases;
 	unsigned int late_asked, silences;
 	unsigned int throttle; /* atomic: percent of the writes left out */
+	unsigned int rehearsals;
 	unsigned int throttles, throttle_most;
 	uint64_t resumed_hash; /* of the memory when the application was resumed last */
 };

@@ -153,8 +153,10 @@ source_silence(void *ctx)
 static uint64_t
 source_rehearse(void *ctx)
 {
-	const struct pair *pair = ctx;
+	struct pair *pair = ctx;
 
+	if (pair->rehearsals++ < pair->opts.busy_rehearsals)
+		return UINT64_C(60000000000);
 	return pair->opts.rehearses ? pair->opts.quiesce_ms * UINT64_C(1000000) : 0;
 }
 

@@ -259,6 +259,22 @@ TEST(command_forecast_says_before_starting_whether_it_would_converge)
 	pair_destroy(pair);
 }
 
+TEST(command_forecast_has_what_quiesce_was_measured_to_take)
+{
+	struct pair_opts opts = { .no_dest = true, .rehearses = true, .quiesce_ms = 40000 };
+	struct pair *pair;
+
+	find_command();
+	pair = pair_create(&opts);
+	expect(with(pair, "forecast --seconds=1 --downtime-limit=39000 --control=%s"), 3,
+		"of it 40000.0 ms to stop");
+	expect(with(pair, "forecast --seconds=1 --downtime-limit=60000 --control=%s"), 0,
+		"would converge: after 1 rounds");
+	expect(with(pair, "forecast --seconds=1 --json --control=%s"), 3, "\"quiesce_ms\":40000.0");
+	CHECK_EQ(pair->quiesces, 0);
+	pair_destroy(pair);
+}
+
 /* A log with these lines. */
 static const char *
 write_log(const char *text)

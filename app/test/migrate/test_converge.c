@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent_priv.h"
 #include "converge_priv.h"
 #include "pair.h"
 #include "test.h"
@@ -38,6 +39,49 @@ TEST(converge_forecast_has_what_both_sides_measured)
 	pair_migrate(pair, &params, &st);
 	pair_check_moved(pair, &st);
 	CHECK(st.blackout_ns >= 300000000); /* a quiesce counts from the last burst */
+	pair_destroy(pair);
+}
+
+/* A second is much beside what a busy machine adds. */
+TEST(converge_forecast_is_within_twice_the_blackout)
+{
+	struct pair_opts opts = {
+		.len = 64 * PAIR_PAGE, .rehearses = true, .quiesce_ms = 1, .dest_takeover_ms = 1000
+	};
+	struct pair *pair = pair_create(&opts);
+	struct wherry_migrate_params params = { .downtime_limit_ms = 60000 };
+	struct wherry_status st;
+	double blackout_ms, forecast_ms;
+
+	pair_migrate(pair, &params, &st);
+	pair_check_moved(pair, &st);
+	CHECK(st.rounds >= 2); /* the last one is final, and has none */
+	forecast_ms = pair->agent->rounds[st.rounds - 2].forecast_ms;
+	blackout_ms = (double)st.blackout_ns / 1e6;
+	CHECK(forecast_ms <= 2 * blackout_ms);
+	CHECK(blackout_ms <= 2 * forecast_ms);
+	pair_destroy(pair);
+}
+
+/* One measurement in a busy moment says nothing about the next. */
+TEST(converge_rehearses_again_what_alone_would_break_the_limit)
+{
+	struct pair_opts opts = {
+		.len = 64 * PAIR_PAGE, .rehearses = true, .quiesce_ms = 1, .busy_rehearsals = 2
+	};
+	struct pair *pair = pair_create(&opts);
+	struct wherry_migrate_params params = { .downtime_limit_ms = 50000, .max_rounds = 9 };
+	struct wherry_status st;
+
+	pair_migrate(pair, &params, &st);
+	pair_check_moved(pair, &st);
+	CHECK_EQ(pair->rehearsals, 3);
+	pair_destroy(pair);
+	opts.busy_rehearsals = 99; /* it is always so: the application is not stopped for ever */
+	pair = pair_create(&opts);
+	pair_migrate(pair, &params, &st);
+	CHECK_EQ(st.state, WHERRY_STATE_SERVING);
+	CHECK_EQ(pair->rehearsals, 3);
 	pair_destroy(pair);
 }
 
