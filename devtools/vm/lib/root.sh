@@ -21,7 +21,7 @@ root_variant() { # root_variant NAME: sets arch, packages, repositories
 	trixie | forky)
 		arch=amd64 repositories=(repositories_of "deb deb-src" "$1")
 		packages=(base-files libc-bin bash coreutils diffutils dash mawk sed grep findutils util-linux mount iproute2 procps gcc ccache meson
-			ninja-build pkgconf libdpdk-dev dpdk-dev linux-libc-dev "${root_libraries[@]}")
+			ninja-build pkgconf libdpdk-dev dpdk-dev dpdk linux-libc-dev "${root_libraries[@]}")
 		;;
 	*) die "no root '$1'" ;;
 	esac
