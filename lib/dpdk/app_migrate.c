@@ -104,6 +104,7 @@ throttle(void *ctx, unsigned int percent)
 	struct wherry_app *app = ctx;
 
 	throttle_set(app->throttle, percent);
+	secondaries_throttle(&app->secondaries, percent);
 }
 
 static int

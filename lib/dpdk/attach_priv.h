@@ -13,6 +13,7 @@
  * By the socket, from then on: orders, whose first is answered; its end is the end of either.
  *	ORDER_PARK     park the cores: an answer says whether they are, and when the last one came
  *	ORDER_RESUME   let them run
+ *	ORDER_THROTTLE so many percent of their time (number) cores do nothing; 0: none
  *	ORDER_QUIT     another process owns the memory now: they leave
  *
  * On one machine, between processes of one runtime folder: no byte order.
@@ -40,7 +41,7 @@ struct attach_answer {
 	char name[ATTACH_NAME];
 };
 
-enum attach_what_now { ORDER_PARK, ORDER_RESUME, ORDER_QUIT };
+enum attach_what_now { ORDER_PARK, ORDER_RESUME, ORDER_THROTTLE, ORDER_QUIT };
 
 struct attach_order {
 	uint32_t what;

@@ -167,6 +167,17 @@ secondaries_count(struct secondaries *s)
 }
 
 void
+secondaries_throttle(struct secondaries *s, unsigned int percent)
+{
+	const struct secondary *one;
+
+	wherry_mutex_lock(&s->lock);
+	STAILQ_FOREACH(one, &s->list, next)
+		order(one, ORDER_THROTTLE, percent);
+	wherry_mutex_unlock(&s->lock);
+}
+
+void
 secondaries_ask(struct secondaries *s)
 {
 	struct secondary *one;

@@ -42,6 +42,8 @@ bool secondaries_known(void *ctx, int pid, struct wherry_span at);
 /* How many there are that have not ended. */
 unsigned int secondaries_count(struct secondaries *s);
 
+/* Cores of theirs do nothing for so many percent of their time; 0: they go on at full speed. */
+void secondaries_throttle(struct secondaries *s, unsigned int percent);
 /* Ask all to park, without waiting. */
 void secondaries_ask(struct secondaries *s);
 /*

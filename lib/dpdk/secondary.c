@@ -13,6 +13,7 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_pause.h>
 
 #include "attach_priv.h"
 #include "base_priv.h"
@@ -22,6 +23,7 @@
 #define LOG_PREFIX "dpdk/secondary"
 #define PATIENCE_S 5
 #define PARK_MS 1000
+#define LOOP_NS UINT64_C(1000000) /* a longer one was no burst loop */
 
 struct piece {
 	struct wherry_region *region;
@@ -31,6 +33,7 @@ struct piece {
 struct wherry_secondary {
 	char app[ATTACH_NAME];
 	struct park park;
+	unsigned int throttle; /* percent of a core's time; atomic */
 	int sock;
 	pthread_t thread; /* hears the primary's orders */
 	unsigned int n;
@@ -194,8 +197,10 @@ obey(void *arg)
 		order.what != ORDER_QUIT) {
 		if (order.what == ORDER_PARK)
 			park_and_answer(sec, order.number);
-		else
+		else if (order.what == ORDER_RESUME)
 			park_resume(&sec->park);
+		else if (order.what == ORDER_THROTTLE) /* for poll */
+			__atomic_store_n(&sec->throttle, order.number, __ATOMIC_RELAXED);
 	}
 	let_go(sec);
 	park_quit(&sec->park);
@@ -299,9 +304,29 @@ wherry_secondary_region(
 	return 0;
 }
 
+/* Idle in proportion to what the last loop took, but never so long that parking had to wait. */
+static void
+hold_back(const struct wherry_secondary *sec, unsigned int percent)
+{
+	static __thread uint64_t back; /* in the loop, ns */
+	uint64_t now = park_now_ns(), busy = now - back < LOOP_NS ? now - back : LOOP_NS;
+	uint64_t end = now + busy * percent / (101 - percent);
+
+	while (now < end &&
+		(__atomic_load_n(&sec->park.word, __ATOMIC_RELAXED) & PARK_FLAGS) == 0) {
+		rte_pause();
+		now = park_now_ns();
+	}
+	back = now;
+}
+
 bool
 wherry_secondary_poll(struct wherry_secondary *sec)
 {
+	unsigned int percent = __atomic_load_n(&sec->throttle, __ATOMIC_RELAXED);
+
+	if (__builtin_expect(percent != 0 && percent <= 100, 0))
+		hold_back(sec, percent);
 	return park_poll(&sec->park);
 }
 

@@ -6,7 +6,7 @@
  * Usage: arena-secondary EAL-ARG... -- source CONTROL
  *                                      destination CONTROL URI
  *                                      heir CONTROL URI
- *                                      writer | stubborn
+ *                                      writer | stubborn | steady
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,6 +28,7 @@
 #define ARENA_LEN (16u << 20)
 #define WORDS (3u << 19) /* 12 MiB */
 #define HOT (1u << 17)   /* of them are written most */
+#define PAUSE_US 50      /* of a steady writer */
 #define HEIR_MS 2000     /* that a destination goes on, if it does */
 
 /* The root of the arena. */
@@ -168,6 +169,19 @@ write_some(struct state *state, uint64_t *x)
 	state->writes += 65;
 }
 
+/* As many writes as there is time for, or a page each PAUSE_US. */
+static void
+work(struct state *state, uint64_t *x, bool steady)
+{
+	if (!steady) {
+		write_some(state, x);
+		return;
+	}
+	state->words[next(x) % WORDS] = *x;
+	state->writes++;
+	rte_delay_us_block(PAUSE_US);
+}
+
 /* Told to leave, it goes on for a while, as a program with a bug may. */
 static void
 go_on(struct state *state, uint64_t *x)
@@ -180,7 +194,7 @@ go_on(struct state *state, uint64_t *x)
 }
 
 static int
-writer(bool stubborn)
+writer(const char *kind)
 {
 	struct wherry_secondary *sec;
 	uint64_t x = 88172645463325252u;
@@ -192,8 +206,8 @@ writer(bool stubborn)
 	state = wherry_secondary_root(sec, ARENA);
 	printf("writing\n");
 	while (state != NULL && wherry_secondary_poll(sec))
-		write_some(state, &x);
-	if (state != NULL && stubborn)
+		work(state, &x, strcmp(kind, "steady") == 0);
+	if (state != NULL && strcmp(kind, "stubborn") == 0)
 		go_on(state, &x);
 	printf("left the loop\n");
 	wherry_secondary_detach(sec);
@@ -211,8 +225,8 @@ main(int argc, char **argv)
 	argv += used + 1;
 	if (argc - used < 2)
 		return rc;
-	if (strcmp(argv[0], "writer") == 0 || strcmp(argv[0], "stubborn") == 0)
-		rc = writer(argv[0][0] == 's');
+	if (argc - used == 2)
+		rc = writer(argv[0]);
 	else if (argc - used > 2)
 		rc = primary(argv[1], argc - used > 3 ? argv[2] : NULL,
 			strcmp(argv[0], "heir") == 0 ? HEIR_MS : 0);

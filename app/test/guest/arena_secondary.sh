@@ -5,7 +5,8 @@
 #
 # Needs root and 100 free hugepages of 2 MiB, for a secondary needs shared memory. What the source's
 # arena is in the end and what came to the destination have to be equal, byte by byte; and what was handed
-# over stays what it is, though a secondary that was told to leave goes on writing.
+# over stays what it is, though a secondary that was told to leave goes on writing. One that writes more than
+# can be sent is slowed down if asked.
 # shellcheck source-path=SCRIPTDIR
 set -uo pipefail
 here=$(dirname "$0")
@@ -15,11 +16,25 @@ here=$(dirname "$0")
 program=$1/app/test/guest/arena-secondary
 wherry=$1/app/wherry/wherry
 work=$(mktemp -d)
-one='' writer='' primaries=0
+one='' writer='' primaries=0 started=()
+
+# Those that a scenario has left, if it went wrong: by their timeouts, which end them.
+end_started() {
+	local pid
+	for pid in ${started[@]+"${started[@]}"}; do
+		grep -qsaF "$program" "/proc/$pid/cmdline" || continue
+		kill "$pid"
+		for _ in $(seq 50); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.2
+		done
+	done
+	started=()
+}
 
 # shellcheck disable=SC2329 # called by trap
 cleanup() {
-	end_jobs
+	end_started
 	forget_eals 'sec-*'
 	rm -rf "$work"
 }
@@ -32,6 +47,7 @@ start() { # start LOG PREFIX EAL-ARG... -- ARG...
 		-d "$(echo /usr/lib/*/dpdk/pmds-*/librte_net_null.so)" \
 		--file-prefix "sec-$2" "${@:3}" >"$work/$1" 2>&1 &
 	pid=$!
+	started+=("$pid")
 	disown # its end is looked for, and is nobody's news
 }
 
@@ -57,6 +73,7 @@ destination() { # destination [KIND]
 
 # A pair, and a destination for it.
 begin() { # begin [KIND [DESTINATION]]
+	end_started
 	primaries=$((primaries + 1))
 	primary one "one-$primaries" source "$work/one.sock" && one=$pid
 	saw "$work/one" running "$one" || return 1
@@ -99,6 +116,20 @@ moves_while_its_writer_dies() {
 	result $? "a secondary is killed in pre-copy, and the copy equals the arena ($(writes) writes)" "$work"/*
 }
 
+# 80 MB/s get dirty, and a quarter of that can be sent.
+is_slowed_down() {
+	local -a limits=(--copy --downtime-limit 60)
+	begin steady || { result 1 "a fourth pair" "$work"/*; return; }
+	if migrate "${limits[@]}" --max-rounds 5; then
+		skip "a secondary is slowed down" "this machine is too busy for it to write 40 MB/s"
+		return
+	fi
+	grep -q 'not converged' "$work/migrate"
+	result $? "a secondary that writes faster than can be sent keeps its primary" "$work"/*
+	destination && migrate "${limits[@]}" --max-rounds 60 --auto-converge && equal
+	result $? "with --auto-converge it is slowed down, and the primary migrates" "$work"/*
+}
+
 # The library takes the memory away before the cores learn that they are to leave.
 stays_whatever_its_writer_does() {
 	local came
@@ -117,6 +148,7 @@ else
 	mkdir -p /run/dpdk /run/wherry
 	moves_with_its_writer
 	moves_while_its_writer_dies
+	is_slowed_down
 	stays_whatever_its_writer_does
 fi
 plan_end
