@@ -33,7 +33,7 @@ launch() { # launch NAME PROC-ID EAL-ARG...
 	mkfifo "$work/$name.in"
 	timeout 300 "$wherry" exec -- stdbuf -o0 dpdk-testpmd -n 1 --no-telemetry --iova-mode=va "${drivers[@]}" \
 		-a "${nics[0]}" -a "${nics[1]}" "${@:3}" -- -i --num-procs=2 --proc-id="$id" --rxq=4 --txq=4 \
-		--rxd=512 --txd=512 --total-num-mbufs=16384 --txonly-multi-flow \
+		--rxd=512 --txd=512 --total-num-mbufs=16384 --txonly-multi-flow --rss-udp \
 		<"$work/$name.in" >"$work/$name" 2>&1 &
 	pids[$name]=$!
 	exec {fd}>"$work/$name.in"
