@@ -55,7 +55,7 @@ struct port {
 	bool serves;                 /* it is to run when the application does */
 	bool takes_macs;             /* destination: that was tried when the peer's was checked */
 	bool adopted;                /* somebody else starts it, and stops it in the end */
-	uint64_t takeover_ns;        /* destination: so long it took to start, or to stop queues */
+	uint64_t takeover_ns;        /* destination: so long it takes to start, or to stop queues */
 	struct port_shape wanted;    /* destination: from the stream */
 	struct rte_eth_stats last;   /* read before the last stop: some PMDs forget */
 	struct rte_eth_stats before; /* destination: what earlier processes counted */

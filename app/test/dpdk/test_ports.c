@@ -241,6 +241,29 @@ TEST(ports_warm_holds_no_mbuf_and_receives_from_takeover_on)
 	rte_mempool_free(mp);
 }
 
+/* A busy moment's measure would stand between every migration and its downtime limit. */
+TEST(ports_takeover_is_measured_again_after_a_busy_moment)
+{
+	const char *point = "";
+
+	eal_need_net_wherry();
+	for (unsigned int nth = 1; strcmp(point, "ports.busy") != 0; nth++) {
+		struct pair pair;
+
+		make_wherry_pair(&pair, eal_mempool());
+		wherry_fault_arm(nth);
+		(void)ports_warm(&pair.there);
+		wherry_fault_disarm();
+		point = wherry_fault_fired();
+		CHECK(point != NULL);
+		if (strcmp(point, "ports.busy") == 0) {
+			CHECK_EQ(pair.there.port[0].at, PORT_WARM);
+			CHECK(ports_takeover_ns(&pair.there) != UINT64_MAX);
+		}
+		drop_wherry_pair();
+	}
+}
+
 TEST(ports_check_changes_nothing)
 {
 	struct port_shape before;
