@@ -184,7 +184,7 @@ send_some(struct talk *t, struct end *e)
 static void
 receive_all(struct talk *t, struct end *e, const struct end *from)
 {
-	uint8_t bytes[2 * PIECE];
+	uint8_t bytes[2 * PIECE] = { 0 };
 	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
 	ssize_t n;
 
