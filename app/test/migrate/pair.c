@@ -17,8 +17,9 @@
 #include "test.h"
 #include "wherry_arbiter.h"
 
-#define START_NS \
-	UINT64_C(60000000000) /* for a process to begin, on a machine that does much else */
+#define PATIENCE_NS \
+	UINT64_C(   \
+		60000000000) /* for a process to begin or a disk to write, on a machine that does much else */
 
 const char *const pair_region_names[PAIR_REGIONS] = { "arena", "table" };
 
@@ -187,7 +188,7 @@ fill(struct pair *pair)
 void
 pair_start_dest(struct pair *pair)
 {
-	uint64_t end = pair_now_ns() + START_NS;
+	uint64_t end = pair_now_ns() + PATIENCE_NS;
 
 	memset(pair->shared, 0, sizeof(*pair->shared));
 	pair->status = -1;
@@ -209,7 +210,7 @@ pair_start_dest(struct pair *pair)
 static void
 start_apart(struct pair *pair)
 {
-	uint64_t end = pair_now_ns() + START_NS;
+	uint64_t end = pair_now_ns() + PATIENCE_NS;
 
 	fflush(stdout);
 	pair->source = fork();
@@ -255,7 +256,7 @@ pair_create(const struct pair_opts *opts)
 void
 pair_wait(struct pair *pair, enum wherry_state state, struct wherry_status *ret_status)
 {
-	uint64_t end = pair_now_ns() + 20000000000u;
+	uint64_t end = pair_now_ns() + PATIENCE_NS;
 
 	for (;;) {
 		wherry_agent_get_status(pair->agent, ret_status);
@@ -322,7 +323,7 @@ end_listening(const struct pair *pair)
 void
 pair_reap(struct pair *pair)
 {
-	uint64_t end = pair_now_ns() + 20000000000u;
+	uint64_t end = pair_now_ns() + PATIENCE_NS;
 	unsigned int tries = 0;
 
 	while (pair->status == -1) {
@@ -371,7 +372,7 @@ pair_check_stayed(struct pair *pair, const struct wherry_status *status)
 	CHECK_EQ(pair->shared->discards, 1);
 	CHECK_EQ(pair->releases, 0);
 	CHECK_EQ(pair->resumes, pair->quiesces);
-	for (int i = 0; pair->writing && i < 1000; i++) {
+	for (uint64_t end = pair_now_ns() + PATIENCE_NS; pair->writing && pair_now_ns() < end;) {
 		if (__atomic_load_n(&pair->writes, __ATOMIC_RELAXED) != before)
 			return;
 		pair_sleep_us(1000);

@@ -179,7 +179,7 @@ TEST(command_recovers_a_paused_migration)
 	pair = pair_create(&opts);
 	expect(with(pair, "recover --control=%s"), 1, "no migration is paused");
 	run = start(with(
-		pair, "migrate --channels=1 --timeout=300 --pause-limit=20000 --control=%s %s"));
+		pair, "migrate --channels=1 --timeout=10000 --pause-limit=20000 --control=%s %s"));
 	while (wherry_agent_get_status(pair->agent, &st), st.state != WHERRY_STATE_PAUSED)
 		usleep(1000);
 	expect(with(pair, "resolve --control=%s"), 0, "this application owns the state");
