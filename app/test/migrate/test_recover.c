@@ -147,26 +147,31 @@ TEST(migrate_recovery_sends_what_was_written_while_paused)
 	pair_destroy(pair);
 }
 
-/* At random moments, also of the recovery itself, over several channels. */
+/* At random moments, also of the recovery itself, over several channels; the next one has more time. */
 TEST(migrate_recovers_again_and_again_over_several_channels)
 {
 	struct pair_opts opts = { .len = LEN, .tcp = true, .writer = true, .writer_us = 100 };
 	struct wherry_migrate_params params = patient;
 	struct pair *pair = pair_create(&opts);
+	unsigned int pauses = 0, tries = 0;
 	struct wherry_status st;
 
 	params.channels = 3;
+	params.pause_limit_ms = 60000;
 	params.max_bandwidth = 10u << 20; /* less than gets dirty */
 	params.downtime_limit_ms = 100;
 	params.max_rounds = 1000;
 	CHECK_EQ(pair_begin(pair, &params), 0);
 	pair_wait(pair, WHERRY_STATE_PRECOPY, &st);
 	while (st.pauses < 6) {
-		usleep((unsigned int)(test_random() % 60000));
+		tries = st.pauses == pauses ? tries + 1 : 0;
+		pauses = st.pauses;
+		usleep((unsigned int)(test_random() % (60000u << (tries < 6 ? tries : 6))));
 		cut_connections(pair);
 		pair_wait(pair, WHERRY_STATE_PAUSED, &st);
 		if (st.state != WHERRY_STATE_PAUSED)
-			FAIL("%s: %s", wherry_state_name(st.state), st.reason);
+			FAIL("%s: %s; destination: %s", wherry_state_name(st.state), st.reason,
+				pair->shared->status.reason);
 		(void)!wherry_agent_recover(pair->agent, NULL); /* -EBUSY: one is under way */
 	}
 	__atomic_store_n(&pair->pause, 1, __ATOMIC_RELEASE); /* now it converges */
