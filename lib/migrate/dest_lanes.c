@@ -220,9 +220,8 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 	return rc == 0 ? 1 : mig_fail(reason, rc, "no thread or memory for channel %u", i);
 }
 
-int
-mig_dest_lanes_accept(
-	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
+static int
+accept_all(struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
 {
 	uint64_t end = mig_now() + JOIN_MS * UINT64_C(1000000);
 	unsigned int n = 1;
@@ -245,6 +244,17 @@ mig_dest_lanes_accept(
 		n += (unsigned int)rc;
 	}
 	return 0;
+}
+
+/* One that is lost before the others are there stops the wait for them: nobody has cancelled. */
+int
+mig_dest_lanes_accept(
+	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
+{
+	int rc = accept_all(lanes, porter, reason);
+	int lost = rc == -ECANCELED ? mig_dest_lanes_failed(lanes, reason) : 0;
+
+	return lost != 0 ? lost : rc;
 }
 
 /* 1: all of the first used are through; 0: not yet; else a failure. */
