@@ -307,6 +307,15 @@ TEST(migrate_destination_lets_nobody_join_without_the_word)
 		mig_channel_destroy(good[i]);
 }
 
+/* It stops the wait for the others, which is nobody's cancel: a held destination would end for it. */
+TEST(migrate_destination_that_loses_one_of_its_connections_does_not_call_it_a_cancel)
+{
+	struct hostile *h = begin_with(false, 3, PAGES);
+
+	mig_channel_destroy(join(h, 's', 1));
+	check_given_up(h, "closed the connection");
+}
+
 /* It knows the word, and its certificate is of the same authority: that is not enough. */
 TEST(migrate_destination_lets_nobody_join_who_is_not_the_first_peer)
 {
