@@ -118,6 +118,19 @@ put_body(
 	return len;
 }
 
+/* With pages that are not there it is refused as soon as its head has come; cut before, it is lost. */
+static enum came
+put_inside(struct source *s, struct out *out, enum wherry_record_type type, size_t head,
+	size_t body, bool inside)
+{
+	size_t before = out->len;
+	enum came came = source_put(s, out, type, head + body, body);
+
+	if (!inside && came != ALTERED && out->len - before >= WHERRY_STREAM_HEADER + head)
+		source_is_broken(s);
+	return inside ? came : LOST;
+}
+
 /* Into the digest of this connection. */
 void
 source_put_pages(struct source *s, struct out *out, struct mig_digest *d, uint32_t region,
@@ -133,15 +146,15 @@ source_put_pages(struct source *s, struct out *out, struct mig_digest *d, uint32
 	make_bytes(s, bytes, pages);
 	body = put_body(s, out_payload(out) + head, &batch, bytes, pages * DEST_PAGE);
 	lies = put_tail(s, out, region, runs, n, &batch, bytes);
-	if (!inside || (lies && batch.encoding != WHERRY_ENCODING_LIVE))
-		source_is_broken(s);
-	if (!source_put(s, out, WHERRY_REC_PAGES, head + body, body)) {
+	if (put_inside(s, out, WHERRY_REC_PAGES, head, body, inside) != CAME) {
 		if (inside)
 			doubt_pages(s, region, runs, n);
-	} else if (inside) {
-		apply_pages(s, d, region, runs, n, bytes);
-		s->torn = s->torn || lies;
+		return;
 	}
+	apply_pages(s, d, region, runs, n, bytes);
+	s->torn = s->torn || lies;
+	if (lies && batch.encoding != WHERRY_ENCODING_LIVE)
+		source_is_broken(s);
 }
 
 void
@@ -149,13 +162,10 @@ source_put_zeros(struct source *s, struct out *out, struct mig_digest *d, uint32
 	const struct wherry_run *runs, uint32_t n)
 {
 	static const uint8_t zeroes[6 * DEST_PAGE];
-
 	bool inside = are_inside(runs, n) && region < DEST_REGIONS;
 
 	put_runs(out, region, runs, n);
-	if (!inside)
-		source_is_broken(s);
-	if (source_put(s, out, WHERRY_REC_ZEROS, wherry_runs_size(n), 0) && inside)
+	if (put_inside(s, out, WHERRY_REC_ZEROS, wherry_runs_size(n), 0, inside) == CAME)
 		apply_pages(s, d, region, runs, n, zeroes);
 }
 
@@ -167,9 +177,8 @@ put_named(struct source *s, struct out *out, enum wherry_record_type type, uint3
 	bool inside = are_inside(runs, n) && region < DEST_REGIONS;
 
 	put_runs(out, region, runs, n);
-	if (!inside)
-		source_is_broken(s);
-	if (source_put(s, out, type, wherry_runs_size(n), 0) && inside && type == WHERRY_REC_SKIP)
+	if (put_inside(s, out, type, wherry_runs_size(n), 0, inside) == CAME &&
+		type == WHERRY_REC_SKIP)
 		for (uint32_t i = 0; i < n; i++)
 			memset(&s->skip[region][runs[i].first], true, runs[i].count);
 }

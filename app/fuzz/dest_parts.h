@@ -14,11 +14,13 @@ bool source_goes_wrong(struct source *s, uint64_t often);
 /* Where the payload of the next record is to stand; and a table there. */
 uint8_t *out_payload(struct out *out);
 struct wherry_table out_table(struct out *out);
+/* Of a record: not whole, or damaged; sealed when damaged, so that nobody knows what it says. */
+enum came { LOST, ALTERED, CAME };
 /*
  * Seal the record whose payload stands there, of which the last body bytes are the batch's; before
- * or after, some go wrong. True: the whole of it came, as it was meant.
+ * or after, some go wrong.
  */
-bool source_put(
+enum came source_put(
 	struct source *s, struct out *out, enum wherry_record_type type, size_t len, size_t body);
 
 /* Of these pages, into the digest of this connection. */

@@ -30,7 +30,7 @@ out_table(struct out *out)
 	return (struct wherry_table){ .buf = out_payload(out), .cap = 8192 };
 }
 
-bool
+enum came
 source_put(struct source *s, struct out *out, enum wherry_record_type type, size_t len, size_t body)
 {
 	uint64_t how = source_goes_wrong(s, 24) ? 1 + fuzz_below(s->in, 3) : 0;
@@ -40,7 +40,7 @@ source_put(struct source *s, struct out *out, enum wherry_record_type type, size
 	size_t whole;
 
 	if (out->closed)
-		return false;
+		return LOST;
 	if (seals)
 		at[WHERRY_STREAM_HEADER + fuzz_below(s->in, len - body)] ^= flip;
 	if (seals && s->verdict == RIGHT && s->phase != THROUGH)
@@ -55,5 +55,5 @@ source_put(struct source *s, struct out *out, enum wherry_record_type type, size
 		out->closed = true;
 	}
 	out->len += whole;
-	return !seals && how != 2 && how != 3;
+	return seals ? ALTERED : how == 2 || how == 3 ? LOST : CAME;
 }

@@ -43,7 +43,7 @@ put_hello(struct source *s, struct out *out, const uint8_t *const *mem)
 	wherry_table_put_u64(&t, WHERRY_SECTION_VERSION, 1);
 	wherry_table_put_bytes(&t, WHERRY_SECTION_DATA, "", 0);
 	wherry_table_close(&t, mark);
-	s->greeted = source_put(s, out, WHERRY_REC_HELLO, t.len, 0);
+	s->greeted = source_put(s, out, WHERRY_REC_HELLO, t.len, 0) == CAME;
 	mig_digest_init(&s->digest, hello.key);
 	s->lanes = s->digest;
 }
@@ -53,11 +53,15 @@ put_round(struct source *s, struct out *out, bool final)
 {
 	struct wherry_table t = out_table(out);
 	uint64_t used = source_goes_wrong(s, 32) ? s->channels + 1 : s->channels;
+	enum came came;
 
 	wherry_table_put_u64(&t, WHERRY_ROUND_N, 1 + fuzz_below(s->in, FLUSHED));
 	wherry_table_put_u64(&t, WHERRY_ROUND_FINAL, final);
 	wherry_table_put_u64(&t, WHERRY_ROUND_CHANNELS, used);
-	if (!source_put(s, out, WHERRY_REC_ROUND, t.len, 0))
+	came = source_put(s, out, WHERRY_REC_ROUND, t.len, 0);
+	if (came == ALTERED)
+		s->torn = false; /* they may have been told */
+	if (came != CAME)
 		return;
 	if (used > s->channels || (final && s->torn) || s->lane_is_lost)
 		source_is_broken(s);
@@ -81,14 +85,16 @@ put_section(struct source *s, struct out *out)
 {
 	struct wherry_table t = out_table(out);
 	bool ours = !source_goes_wrong(s, 16), sound = !source_goes_wrong(s, 16);
+	enum came came;
 
 	wherry_table_put_text(&t, WHERRY_SECTION_NAME, ours ? "port0" : "port1");
 	wherry_table_put_u64(&t, WHERRY_SECTION_VERSION, sound ? 1 : fuzz_take(s->in, 8) | 2);
 	wherry_table_put_bytes(&t, WHERRY_SECTION_DATA, "abcdefgh", fuzz_below(s->in, 8));
-	if (!source_put(s, out, WHERRY_REC_SECTION, t.len, 0))
+	came = source_put(s, out, WHERRY_REC_SECTION, t.len, 0);
+	if (came == LOST)
 		return;
 	s->section = true;
-	if (!ours || !sound)
+	if (came == CAME && (!ours || !sound))
 		source_is_broken(s);
 }
 
@@ -103,7 +109,7 @@ doubt_lanes(struct source *s)
 static void
 put_verify(struct source *s, struct out *out)
 {
-	if (!source_put(s, out, WHERRY_REC_VERIFY, 0, 0))
+	if (source_put(s, out, WHERRY_REC_VERIFY, 0, 0) != CAME)
 		return;
 	if (!s->verify || s->verified)
 		source_is_broken(s);
@@ -138,7 +144,7 @@ put_digest(struct source *s, struct out *out)
 		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_LOW, s->memory.low + (lie == 4));
 		wherry_table_put_u64(&t, WHERRY_DIGEST_VERIFY_HIGH, s->memory.high + (lie == 5));
 	}
-	if (!source_put(s, out, WHERRY_REC_DIGEST, t.len, 0))
+	if (source_put(s, out, WHERRY_REC_DIGEST, t.len, 0) != CAME)
 		return;
 	if ((lie >= 1 && lie <= (s->verified ? 5u : 3u)) || s->verify != s->verified || !s->section)
 		source_is_broken(s);
@@ -149,8 +155,8 @@ put_digest(struct source *s, struct out *out)
 static void
 put_commit(struct source *s, struct out *out)
 {
-	s->commit_sent = true;
-	if (!source_put(s, out, WHERRY_REC_COMMIT, 0, 0))
+	s->commit_sent = s->commit_sent || !out->closed;
+	if (source_put(s, out, WHERRY_REC_COMMIT, 0, 0) != CAME)
 		return;
 	if (s->phase == PAGES)
 		source_is_broken(s);
@@ -178,7 +184,7 @@ put_other(struct source *s, struct out *out)
 		wherry_table_put_u64(&t, 2, fuzz_take(s->in, 2));
 	if (type == WHERRY_REC_FRAME)
 		wherry_table_put_bytes(&t, WHERRY_FRAME_BYTES, id, fuzz_below(s->in, 17));
-	if (source_put(s, out, type, t.len, 0) && type != WHERRY_REC_PULSE && s->phase != THROUGH)
+	if (source_put(s, out, type, t.len, 0) == CAME && type != WHERRY_REC_PULSE)
 		source_is_broken(s);
 }
 
@@ -276,7 +282,7 @@ put_lane(struct source *s, unsigned int i, struct out *out)
 	}
 	t = out_table(out);
 	wherry_table_put_u64(&t, WHERRY_FLUSH_N, FLUSHED);
-	if (!source_put(s, out, WHERRY_REC_FLUSH, t.len, 0) || s->verdict != before)
+	if (source_put(s, out, WHERRY_REC_FLUSH, t.len, 0) != CAME || s->verdict != before)
 		s->lane_is_lost = out->closed = true;
 	s->verdict = s->lane_is_lost && before == RIGHT ? EITHER : before;
 }
@@ -315,7 +321,7 @@ source_put_again(struct source *s, struct out *out)
 	t = out_table(out);
 	wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, id, MIG_SESSION_LEN);
 	wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id_again, MIG_SESSION_LEN);
-	if (!source_put(s, out, WHERRY_REC_RECOVER, t.len, 0))
+	if (source_put(s, out, WHERRY_REC_RECOVER, t.len, 0) == LOST)
 		source_is_broken(s); /* one try is all there is */
 	put_rest(s, out);
 }
@@ -323,7 +329,9 @@ source_put_again(struct source *s, struct out *out)
 bool
 source_may_recover(const struct source *s)
 {
-	return s->greeted && s->pause_ms != 0 && !s->final && s->phase == PAGES;
+	return s->verdict == EITHER ||
+		(s->verdict == RIGHT && s->greeted && s->pause_ms != 0 && !s->final &&
+			s->phase == PAGES);
 }
 
 bool

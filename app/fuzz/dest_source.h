@@ -56,7 +56,7 @@ void source_put_all(
 /* The connection after one that was lost. */
 void source_put_again(struct source *s, struct out *out);
 
-/* Was the connection lost at a time at which that may be made good? */
+/* Was the connection lost, for all that is known, when that may be made good, and nothing else wrong? */
 bool source_may_recover(const struct source *s);
 /* Has everything come, and COMMIT? */
 bool source_is_through(const struct source *s);
