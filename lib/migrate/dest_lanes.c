@@ -25,6 +25,7 @@ struct lane {
 	struct mig_placer placer;
 	unsigned int number;
 	uint64_t flushed; /* round; under the lanes' lock */
+	bool placing;     /* likewise */
 	pthread_t thread;
 };
 
@@ -38,6 +39,7 @@ struct mig_dest_lanes {
 	struct lane *list[MIG_CHANNELS_MAX]; /* by channel number; the first is not used */
 	int news_fd;                         /* an eventfd: a lane has flushed or failed */
 	struct wherry_mutex lock;
+	bool frozen;              /* under lock */
 	int rc;                   /* under lock: of the lane that failed first */
 	struct mig_reason reason; /* under lock */
 };
@@ -106,13 +108,42 @@ flushed(struct lane *lane, const struct wherry_record *rec)
 	tell(lane->lanes);
 }
 
+/* Only while nobody looks at what stands there, or has found it to be right. */
+static bool
+begin_to_place(struct lane *lane)
+{
+	bool may;
+
+	wherry_mutex_lock(&lane->lanes->lock);
+	may = !lane->lanes->frozen;
+	lane->placing = may;
+	wherry_mutex_unlock(&lane->lanes->lock);
+	return may;
+}
+
+static int
+place(struct lane *lane, const struct wherry_record *rec)
+{
+	int rc;
+
+	if (!begin_to_place(lane)) {
+		LOG_WARN("channel %u brings pages when no more were due: refused", lane->number);
+		return mig_place_refuse(&lane->placer.reason, rec, "no more pages were due");
+	}
+	rc = mig_place(&lane->placer, lane->ch, rec);
+	wherry_mutex_lock(&lane->lanes->lock);
+	lane->placing = false;
+	wherry_mutex_unlock(&lane->lanes->lock);
+	return rc;
+}
+
 static int
 handle(struct lane *lane, const struct wherry_record *rec)
 {
 	switch (rec->type) {
 	case WHERRY_REC_PAGES:
 	case WHERRY_REC_ZEROS:
-		return mig_place(&lane->placer, lane->ch, rec);
+		return place(lane, rec);
 	case WHERRY_REC_FLUSH:
 		flushed(lane, rec);
 		return 0;
@@ -319,7 +350,30 @@ mig_dest_lanes_await(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used,
 		if (rc != 0)
 			return rc;
 	}
-	return rc < 0 ? rc : 0;
+	return rc < 0 ? rc : mig_dest_lanes_freeze(lanes, reason);
+}
+
+int
+mig_dest_lanes_freeze(struct mig_dest_lanes *lanes, struct mig_reason *reason)
+{
+	int rc = 0;
+
+	wherry_mutex_lock(&lanes->lock);
+	for (unsigned int i = 1; rc == 0 && i < MIG_CHANNELS_MAX; i++)
+		if (lanes->list[i] != NULL && lanes->list[i]->placing)
+			rc = mig_fail(reason, -EPROTO,
+				"channel %u brings pages when no more were due", i);
+	lanes->frozen = rc == 0;
+	wherry_mutex_unlock(&lanes->lock);
+	return rc;
+}
+
+void
+mig_dest_lanes_thaw(struct mig_dest_lanes *lanes)
+{
+	wherry_mutex_lock(&lanes->lock);
+	lanes->frozen = false;
+	wherry_mutex_unlock(&lanes->lock);
 }
 
 int

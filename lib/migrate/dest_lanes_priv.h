@@ -36,19 +36,26 @@ int mig_dest_lanes_accept(
 	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason);
 /*
  * Wait until the first used connections, the very first included, have placed all of
- * round n. The errors of the lane that failed, with its reason; -ETIMEDOUT: none moves.
- * While they do, the source is told so over ch.
+ * round n, and freeze them. The errors of the lane that failed, with its reason; -ETIMEDOUT:
+ * none moves. While they do, the source is told so over ch.
  */
 int mig_dest_lanes_await(struct mig_dest_lanes *lanes, uint64_t n, uint64_t used,
 	struct mig_channel *ch, struct mig_reason *reason);
+/*
+ * From here on none places anything: a page that comes is refused, until they are thawed. Before
+ * that, what they have placed is not to be asked for. -EPROTO: one is at it, with the reason.
+ */
+int mig_dest_lanes_freeze(struct mig_dest_lanes *lanes, struct mig_reason *reason);
+/* The next round may come. */
+void mig_dest_lanes_thaw(struct mig_dest_lanes *lanes);
 /* Has one failed? Its error and reason, else 0. */
 int mig_dest_lanes_failed(struct mig_dest_lanes *lanes, struct mig_reason *reason);
 /* Pages they have placed. From any thread. */
 uint64_t mig_dest_lanes_pages(const struct mig_dest_lanes *lanes);
-/* Count in what they have placed; after await. */
+/* Count in what they have placed; frozen. */
 void mig_dest_lanes_digest(const struct mig_dest_lanes *lanes, struct mig_digest *d);
 
-/* The next of the lanes that are through that has torn pages; NULL: none has. */
+/* The next of the lanes that has torn pages, frozen; NULL: none has. */
 struct mig_torn *mig_dest_lanes_torn(struct mig_dest_lanes *lanes);
 
 #endif /* DEST_LANES_PRIV_H */

@@ -88,6 +88,8 @@ say_got(struct mig_dest *d, uint64_t n)
 		from = next_torn(d);
 		if (from != NULL)
 			wherry_table_put_u64(&t, WHERRY_GOT_MORE, 1);
+		else
+			mig_dest_lanes_thaw(d->lanes);
 		rc = mig_channel_send(d->ch, WHERRY_REC_GOT, t.buf, t.len);
 		if (rc != 0)
 			mig_dest_channel_failed(d, rc);
@@ -150,7 +152,10 @@ prove(struct mig_dest *d, const struct wherry_record *rec)
 	const uint8_t *p = rec->payload;
 	uint64_t ns = wherry_field_u64(p, rec->len, WHERRY_DIGEST_VERIFY_NS, 0);
 	struct mig_digest got = d->placer.digest;
+	int rc = mig_dest_lanes_freeze(d->lanes, &d->reason);
 
+	if (rc != 0)
+		return rc;
 	mig_dest_lanes_digest(d->lanes, &got);
 	if (wherry_fault("dest.prove") ||
 		wherry_field_u64(p, rec->len, WHERRY_DIGEST_LOW, 0) != got.low ||

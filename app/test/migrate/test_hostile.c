@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A source that speaks the protocol well and means no good: the destination gives up. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "channel_priv.h"
+#include "channel_ends_priv.h"
 #include "hello_priv.h"
 #include "keys.h"
 #include "pair.h"
@@ -429,4 +432,85 @@ TEST(migrate_destination_knows_which_channels_there_are)
 		send_round(h, 1, lies[i]);
 		check_given_up(h, "not there");
 	}
+}
+
+/* ---- pages that come on a further channel when no more are due ---- */
+
+/* All that was sent there has been read, or the destination has ended. */
+static void
+await_read(struct mig_channel *ch)
+{
+	uint64_t end = mig_now() + UINT64_C(20000000000);
+	int waiting = 1;
+
+	while (waiting > 0 && mig_now() < end) {
+		CHECK_EQ(ioctl(ch->conn.fd, SIOCOUTQ, &waiting), 0);
+		usleep(1000);
+	}
+	CHECK_EQ(waiting, 0);
+}
+
+/* Of no page: memory is to stay as the destination's was before. */
+static void
+send_proof(struct hostile *h)
+{
+	struct wherry_table t = table(h);
+
+	put_section(&t, "port0");
+	send_table(h, WHERRY_REC_SECTION, &t);
+	t = table(h);
+	for (unsigned int id = 1; id <= 4; id++)
+		wherry_table_put_u64(&t, id, 0);
+	send_table(h, WHERRY_REC_DIGEST, &t);
+}
+
+/* Frames may still come, so it is there until we go; what it holds then is what was proved. */
+static void
+check_taken_over_unchanged(struct hostile *h)
+{
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_RUNNING, NULL), 0);
+	mig_channel_destroy(h->ch);
+	pair_reap(h->pair);
+	CHECK_EQ(h->pair->shared->takeovers, 1);
+	memset(h->pair->mem[0], 0x55, h->pair->len[0]);
+	memset(h->pair->mem[1], 0, h->pair->len[1]);
+	CHECK(h->pair->shared->hash == pair_hash(h->pair));
+	pair_destroy(h->pair);
+	free(h);
+}
+
+TEST(migrate_destination_places_nothing_once_all_was_proved)
+{
+	struct hostile *h = begin_with(false, 2, PAGES);
+	static struct hostile lane;
+
+	lane.ch = join(h, 's', 1);
+	send_proof(h);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_READY, NULL), 0);
+	send_run(&lane, WHERRY_REC_ZEROS, 0, (struct wherry_run){ .first = 3, .count = 9 });
+	await_read(lane.ch);
+	check_taken_over_unchanged(h);
+	mig_channel_destroy(lane.ch);
+}
+
+/* It stands still in the middle of them: that its bytes were read says that they are being placed. */
+TEST(migrate_destination_proves_nothing_while_pages_come)
+{
+	const struct wherry_batch batch = { .encoding = WHERRY_ENCODING_RAW };
+	const size_t head = wherry_batch_size(1), body = 2 * WHERRY_STREAM_PAGE;
+	struct hostile *h = begin_with(false, 2, PAGES);
+	static struct hostile lane;
+	size_t half;
+
+	lane.ch = join(h, 's', 1);
+	wherry_runs_put(payload(&lane), 0, 1);
+	wherry_runs_put_run(payload(&lane), 0, (struct wherry_run){ .first = 3, .count = 2 });
+	wherry_batch_put(payload(&lane), 1, &batch);
+	half = wherry_record_seal(lane.rec, WHERRY_REC_PAGES, 1, head + body) - body / 2;
+	CHECK_EQ(send(lane.ch->conn.fd, lane.rec, half, MSG_NOSIGNAL), (ssize_t)half);
+	await_read(lane.ch);
+	send_proof(h);
+	check_given_up(h, "channel 1 brings pages");
+	mig_channel_destroy(lane.ch);
 }
