@@ -9,7 +9,8 @@
  *
  * What must hold: it takes over exactly if all was right and COMMIT came, with the memory that
  * was sent; else it discards, once, says why in text, and has written nowhere else; it waits for a
- * lost source exactly if that may be recovered; what it answered is a sound stream.
+ * lost source exactly if that may be recovered; what it answered is a sound stream. Pages that come
+ * when it has taken over change nothing.
  *
  * No thread runs but those of further connections: all bytes are in the sockets before the
  * destination looks, and what has to come later is sent by its own callbacks.
@@ -52,12 +53,25 @@ never(void *ctx, uint64_t *ret_ns)
 	return -EPERM;
 }
 
+/* Pages for an application that runs: they are not to be placed. */
+static void
+say_late(struct rig *r)
+{
+	static struct out out;
+
+	for (unsigned int i = 1; i < r->source.channels && i < r->n_fds; i++) {
+		source_put_late(&r->source, i, &out);
+		send(r->fds[i], out.bytes, out.len, MSG_NOSIGNAL); /* it may be gone */
+	}
+}
+
 static int
 takeover(void *ctx, uint64_t *ret_first_burst_ns)
 {
 	struct rig *r = ctx;
 
 	r->takeovers++;
+	say_late(r);
 	*ret_first_burst_ns = 1;
 	return 0;
 }

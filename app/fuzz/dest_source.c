@@ -326,6 +326,19 @@ source_put_again(struct source *s, struct out *out)
 	put_rest(s, out);
 }
 
+void
+source_put_late(struct source *s, unsigned int i, struct out *out)
+{
+	const uint64_t share = DEST_PAGES / DEST_LANES;
+
+	begin(out);
+	out->n = s->lane[i - 1].n;
+	wherry_runs_put(out_payload(out), 1, 1);
+	wherry_runs_put_run(out_payload(out), 0,
+		(struct wherry_run){ .first = (i - 1) * share, .count = share });
+	out->len = wherry_record_seal(out->bytes, WHERRY_REC_ZEROS, out->n++, wherry_runs_size(1));
+}
+
 bool
 source_may_recover(const struct source *s)
 {

@@ -55,6 +55,8 @@ void source_put_all(
 	struct source *s, struct fuzz_input *in, const uint8_t *const *mem, struct out *out);
 /* The connection after one that was lost. */
 void source_put_again(struct source *s, struct out *out);
+/* On further connection i, the first is 1: zeros over all that it may send, when nothing is due there. */
+void source_put_late(struct source *s, unsigned int i, struct out *out);
 
 /* Was the connection lost, for all that is known, when that may be made good, and nothing else wrong? */
 bool source_may_recover(const struct source *s);
