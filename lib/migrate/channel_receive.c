@@ -113,6 +113,8 @@ wait_to_receive(struct mig_channel *ch, uint64_t end)
 	uint64_t now = mig_now();
 	int rc;
 
+	if (ch->until != 0 && ch->until < end)
+		end = ch->until;
 	if (now >= end)
 		return mig_channel_fail(ch, -ETIMEDOUT);
 	if (mig_conn_has_more(&ch->conn)) {
@@ -213,8 +215,7 @@ mig_channel_last_words(struct mig_channel *ch)
 	int rc;
 
 	mig_channel_ignore_cancel(ch);
-	if (ch->timeout_ms > MIG_LAST_WORDS_MS)
-		ch->timeout_ms = MIG_LAST_WORDS_MS;
+	ch->until = mig_now() + MIG_LAST_WORDS_MS * UINT64_C(1000000);
 	do {
 		rc = drop_body(ch);
 		if (rc == 0)
