@@ -52,6 +52,14 @@ void
 mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms)
 {
 	ch->timeout_ms = ms;
+	ch->until = 0;
+}
+
+void
+mig_channel_set_limit(struct mig_channel *ch, unsigned int ms)
+{
+	ch->timeout_ms = ms;
+	ch->until = mig_now() + ms * UINT64_C(1000000);
 }
 
 void
@@ -116,6 +124,10 @@ mig_channel_fail(struct mig_channel *ch, int rc)
 {
 	if (rc == -ECANCELED)
 		return mig_fail(&ch->reason, rc, "cancelled");
+	if (rc == -ETIMEDOUT && ch->until != 0 &&
+		ch->heard > ch->until - ch->timeout_ms * UINT64_C(1000000))
+		return mig_fail(
+			&ch->reason, rc, "what was due did not come within %u ms", ch->timeout_ms);
 	if (rc == -ETIMEDOUT)
 		return mig_fail(&ch->reason, rc,
 			"the peer was silent for %u ms: is it alive, and the network up?",

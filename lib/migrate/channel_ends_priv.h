@@ -19,7 +19,7 @@ struct mig_channel {
 	size_t body;                /* bytes of the last record's body that have not been read */
 	uint64_t said;              /* when the last record was sent, ns */
 	uint64_t heard;             /* when the peer's last byte came, or was waited for from, ns */
-	uint64_t until;             /* nothing is received later than that, ns; 0: no such time */
+	uint64_t until;             /* nothing is received later than that, ns; 0: no limit */
 	bool kept_is_set;           /* kept has not been received yet */
 	bool is_wherry;
 	bool aborted; /* the peer gave up */

@@ -31,7 +31,13 @@ int mig_channel_create(int fd, int cancel_fd, struct mig_channel **ret_ch);
 /* Close and free. NULL is fine. */
 void mig_channel_destroy(struct mig_channel *ch);
 
+/* The peer may be silent for so long. */
 void mig_channel_set_timeout(struct mig_channel *ch, unsigned int ms);
+/*
+ * All that is received from here on has to be there in so long, however much the peer says, until
+ * the next mig_channel_set_timeout: whoever is not known yet must not hold up who is.
+ */
+void mig_channel_set_limit(struct mig_channel *ch, unsigned int ms);
 /* bytes per second; 0: as fast as it goes */
 void mig_channel_set_bandwidth(struct mig_channel *ch, uint64_t bandwidth);
 /* Keep to the limit that first keeps to, both together; first outlives ch. */

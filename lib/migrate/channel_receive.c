@@ -215,7 +215,8 @@ mig_channel_last_words(struct mig_channel *ch)
 	int rc;
 
 	mig_channel_ignore_cancel(ch);
-	ch->until = mig_now() + MIG_LAST_WORDS_MS * UINT64_C(1000000);
+	mig_channel_set_limit(
+		ch, ch->timeout_ms < MIG_LAST_WORDS_MS ? ch->timeout_ms : MIG_LAST_WORDS_MS);
 	do {
 		rc = drop_body(ch);
 		if (rc == 0)

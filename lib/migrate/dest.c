@@ -71,7 +71,7 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 		}
 		if (mig_channel_create_on(&conn, d->stop.fd, &d->ch) != 0)
 			return mig_no_memory(&d->reason);
-		mig_channel_set_timeout(d->ch, HELLO_MS);
+		mig_channel_set_limit(d->ch, HELLO_MS);
 		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
 		if (rc == 0)
 			return 0;

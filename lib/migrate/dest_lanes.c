@@ -238,7 +238,7 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 
 	if (mig_channel_create_on(conn, lanes->opts.stop->fd, &ch) != 0)
 		return mig_no_memory(reason);
-	mig_channel_set_timeout(ch, JOIN_ONE_MS);
+	mig_channel_set_limit(ch, JOIN_ONE_MS);
 	rc = mig_channel_expect(ch, WHERRY_REC_JOIN, &rec);
 	if (rc == 0 && mig_channel_is(ch, lanes->opts.source))
 		i = read_join(lanes, &rec);

@@ -98,7 +98,7 @@ greet(struct mig_dest *d, struct mig_conn *conn)
 
 	if (mig_channel_create_on(conn, d->stop.fd, &d->ch) != 0)
 		return mig_no_memory(&d->reason);
-	mig_channel_set_timeout(d->ch, RECOVER_MS);
+	mig_channel_set_limit(d->ch, RECOVER_MS);
 	rc = mig_channel_receive(d->ch, &rec);
 	if (rc != 0)
 		return mig_dest_channel_failed(d, rc);

@@ -53,7 +53,7 @@ mig_late_until_running(struct wherry_agent *agent, struct mig_channel *ch, unsig
 		/* a connection that takes no frame may still bring RUNNING */
 		mig_channel_set_timeout(ch, SEND_MS);
 		takes_frames = takes_frames && forward(agent, ch) == 0;
-		mig_channel_set_timeout(ch, takes_frames ? LOOK_MS : timeout_ms);
+		mig_channel_set_limit(ch, takes_frames ? LOOK_MS : timeout_ms);
 		rc = mig_channel_expect(ch, WHERRY_REC_RUNNING, ret_running);
 	} while (rc == -ETIMEDOUT && mig_now() < end);
 	mig_channel_set_timeout(ch, timeout_ms);
@@ -106,9 +106,9 @@ mig_late_receive(struct wherry_agent *agent, struct mig_channel *ch)
 	struct wherry_record rec;
 	int rc = 0;
 
-	mig_channel_set_timeout(ch, TAIL_LOOK_MS);
 	while ((rc == 0 || rc == -ETIMEDOUT) && agent->ops.inject != NULL && mig_now() < end &&
 		!mig_agent_is_wanted(agent)) {
+		mig_channel_set_limit(ch, TAIL_LOOK_MS);
 		rc = mig_channel_receive(ch, &rec);
 		if (rc == 0 && rec.type == WHERRY_REC_FRAME)
 			inject(agent, &rec);

@@ -310,6 +310,49 @@ TEST(migrate_destination_lets_nobody_join_without_the_word)
 		mig_channel_destroy(good[i]);
 }
 
+/* All that was sent there has been read, or the destination has ended. */
+static void
+await_read(struct mig_channel *ch)
+{
+	uint64_t end = mig_now() + UINT64_C(20000000000);
+	int waiting = 1;
+
+	while (waiting > 0 && mig_now() < end) {
+		CHECK_EQ(ioctl(ch->conn.fd, SIOCOUTQ, &waiting), 0);
+		usleep(1000);
+	}
+	CHECK_EQ(waiting, 0);
+}
+
+/* For longer than all joins may take; the destination's end of it ends it. */
+static void *
+talk_on(void *arg)
+{
+	struct mig_channel *ch = arg;
+
+	for (int i = 0; i < 300 && mig_channel_send_empty(ch, WHERRY_REC_PULSE) == 0; i++)
+		usleep(50000);
+	return NULL;
+}
+
+/* The stranger is listened to when the other comes. */
+TEST(migrate_destination_is_not_held_up_by_a_stranger_who_talks)
+{
+	struct hostile *h = begin_with(false, 2, PAGES);
+	struct mig_channel *stranger = connect_to(h), *good;
+	pthread_t thread;
+
+	CHECK_EQ(mig_channel_send_empty(stranger, WHERRY_REC_PULSE), 0);
+	await_read(stranger);
+	CHECK_EQ(pthread_create(&thread, NULL, talk_on, stranger), 0);
+	good = join(h, 's', 1);
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	pthread_join(thread, NULL);
+	mig_channel_destroy(stranger);
+	mig_channel_destroy(good);
+}
+
 /* It stops the wait for the others, which is nobody's cancel: a held destination would end for it. */
 TEST(migrate_destination_that_loses_one_of_its_connections_does_not_call_it_a_cancel)
 {
@@ -435,20 +478,6 @@ TEST(migrate_destination_knows_which_channels_there_are)
 }
 
 /* ---- pages that come on a further channel when no more are due ---- */
-
-/* All that was sent there has been read, or the destination has ended. */
-static void
-await_read(struct mig_channel *ch)
-{
-	uint64_t end = mig_now() + UINT64_C(20000000000);
-	int waiting = 1;
-
-	while (waiting > 0 && mig_now() < end) {
-		CHECK_EQ(ioctl(ch->conn.fd, SIOCOUTQ, &waiting), 0);
-		usleep(1000);
-	}
-	CHECK_EQ(waiting, 0);
-}
 
 /* Of no page: memory is to stay as the destination's was before. */
 static void
