@@ -120,7 +120,9 @@ name_everything(struct pair *pair)
 	snprintf(base, sizeof(base), "/tmp/wherry-test-%d-%u", (int)getpid(), n++);
 	snprintf(pair->control, sizeof(pair->control), "%s.control", base);
 	if (pair->opts.tcp)
-		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "tcp:127.0.0.1:%u", free_port());
+		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "tcp:%s:%u",
+			pair->opts.dest_address != NULL ? pair->opts.dest_address : "127.0.0.1",
+			free_port());
 	else
 		snprintf(pair->dest_uri, sizeof(pair->dest_uri), "unix:%s.dest", base);
 	if (pair->opts.arbiter != NULL && strcmp(pair->opts.arbiter, "lock") != 0)

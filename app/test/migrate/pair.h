@@ -26,6 +26,8 @@
 /* How the pair is unlike the ordinary. Zeroes are ordinary. */
 struct pair_opts {
 	bool tcp;                   /* tcp:127.0.0.1:PORT, not unix: */
+	const char *dest_address;   /* of tcp; NULL: that one */
+	int dest_netns;             /* namespace of the network that it is in; 0: ours */
 	size_t len;                 /* of the first region; 0: 4 MiB */
 	bool writer;                /* a thread writes all the time until quiesced */
 	unsigned int writer_us;     /* pause between its writes */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The destination of a pair: an agent in a child, which leaves what it did in shared memory. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -201,7 +202,7 @@ dest_create(struct pair *pair)
 void
 pair_child_main(struct pair *pair)
 {
-	int rc;
+	int rc = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
 	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
@@ -209,7 +210,10 @@ pair_child_main(struct pair *pair)
 		pair_map_file(pair, i, pair_make_file(pair, i), PROT_READ | PROT_WRITE);
 	for (int i = 0; i < PAIR_REGIONS; i++)
 		memset(pair->mem[i], i == 0 ? 0x55 : 0, pair->len[i]);
-	rc = pair_make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);
+	if (pair->opts.dest_netns != 0 && setns(pair->opts.dest_netns, CLONE_NEWNET) != 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = pair_make_watches(pair, pair->opts.dest_region_name, pair->opts.dest_less);
 	if (rc == 0)
 		rc = dest_create(pair);
 	if (rc != 0) {
