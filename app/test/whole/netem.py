@@ -130,11 +130,21 @@ def check(jobs, servers, held):
     expect(not left, f"left in /run/wherry: {left}")
 
 
-def arrives(netem, wan):
+def counted(name):
+    """What the kernels' TCP of both sides has counted of that, by nstat's name."""
+    said = [subprocess.run([*words, "nstat", "-asz", name], capture_output=True, text=True, check=True).stdout
+            for words in ([], inside)]
+    return sum(int(line.split()[1]) for text in said for line in text.splitlines() if line.startswith(name))
+
+
+def arrives(netem, wan, seen=None):
+    """`seen`: what a line cannot do without its being counted."""
     for run in range(RUNS):
+        before = counted(seen) if seen else 0
         with migration(run, netem, wan) as (_, command, (_, heir)):
             said, _ = command.communicate(timeout=120)
             expect(command.returncode == 0, f"{said}\n{heir.tail()}")
+        expect(not seen or counted(seen) > before, f"{seen} is what it was: the line does nothing")
 
 
 def delay_does_not_prevent_it():
@@ -142,11 +152,11 @@ def delay_does_not_prevent_it():
 
 
 def loss_does_not_prevent_it():
-    arrives("loss 0.5%", "loss=0.5")
+    arrives("loss 0.5%", "loss=0.5", seen="TcpRetransSegs")
 
 
 def reordering_does_not_prevent_it():
-    arrives("delay 5ms reorder 90% 50%", "reorder=10")
+    arrives("delay 5ms reorder 90% 50%", "reorder=10", seen="TcpExtTCPOFOQueue")
 
 
 def little_bandwidth_does_not_prevent_it():
