@@ -90,7 +90,7 @@ source_throttle(void *ctx, unsigned int percent)
 
 	pair->throttles++;
 	if (percent > pair->throttle_most)
-		pair->throttle_most = percent;
+		__atomic_store_n(&pair->throttle_most, percent, __ATOMIC_RELEASE);
 	__atomic_store_n(&pair->throttle, percent, __ATOMIC_RELEASE);
 }
 
