@@ -65,6 +65,14 @@ class Server:
             raise ServerError(f"no status from {self.name}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
+    def await_state(self, state, seconds=20):
+        """A destination tells its source that it runs a moment before it says so itself."""
+        end = time.monotonic() + seconds
+        while (now := self.status()["state"]) != state:
+            if time.monotonic() > end:
+                raise ServerError(f"server {self.name} is {now}, not {state}:\n{self.tail()}")
+            time.sleep(0.01)
+
     def wait(self, seconds=20):
         """Its exit status, or None if it still runs after that time."""
         try:

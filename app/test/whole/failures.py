@@ -183,7 +183,7 @@ def corrupted_live_page_is_sent_again():
         expect(command.returncode == 0, said)
         clients_finish(jobs)
         clients_finish([load.download(content, "c0", 1)])
-        expect(heir.status()["state"] == "serving", f"B is {heir.status()['state']}")
+        heir.await_state("serving")
 
 
 class Cutter(Corruptor):
@@ -201,13 +201,6 @@ class Cutter(Corruptor):
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def await_state(server, state):
-    end = time.monotonic() + 20
-    while server.status()["state"] != state:
-        expect(time.monotonic() < end, f"state is {server.status()['state']}, not {state}")
-        time.sleep(0.01)
-
-
 def lost_connection_is_recovered_under_load():
     """Cut twice; A's clients are served while it is paused, and by B in the end, all bytes right."""
     with pair() as (owner, heir):
@@ -215,8 +208,8 @@ def lost_connection_is_recovered_under_load():
         load.wait_moving(jobs, MIB)
         command = migrate(owner, Cutter(heir.incoming, 5 * MIB).uri, "--channels=1", "--pause-limit=60000",
                           f"--max-bandwidth={50 * MIB}", "--verify")
-        await_state(owner, "paused")
-        await_state(heir, "held")
+        owner.await_state("paused")
+        heir.await_state("held")
         clients_finish([load.download(content, "c0", 1)])
         said = subprocess.run(owner.wherry("recover", Cutter(heir.incoming, MIB).uri), capture_output=True, text=True,
                               check=False, timeout=60)
@@ -227,7 +220,7 @@ def lost_connection_is_recovered_under_load():
         text, _ = command.communicate(timeout=60)
         expect(command.returncode == 0, text)
         clients_finish(jobs)
-        expect(heir.status()["state"] == "serving", f"B is {heir.status()['state']}")
+        heir.await_state("serving")
 
 
 def nobody_listening_is_said():
