@@ -28,7 +28,10 @@ writer_main(void *arg)
 
 	while (!__atomic_load_n(&pair->stop, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&pair->pause, __ATOMIC_ACQUIRE) != 0) {
-			__atomic_store_n(&pair->pause, 2, __ATOMIC_RELEASE);
+			unsigned int asked = 1; /* what ends the pause meanwhile must not be lost */
+
+			__atomic_compare_exchange_n(
+				&pair->pause, &asked, 2, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 			pair_sleep_us(200);
 			continue;
 		}
