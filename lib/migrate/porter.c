@@ -138,7 +138,7 @@ let_come(struct mig_porter *p)
 			return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0
 											  : -errno;
 		note_address(&guest, &from);
-		mig_keep_near(guest.conn.fd, false);
+		mig_receive_near(guest.conn.fd);
 		if (p->n == GUESTS_MAX)
 			make_room(p);
 		p->guests[p->n++] = guest;

@@ -18,6 +18,7 @@
 #define SOCK_FLAGS (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 #define NEAR_SEND (512 << 10)
 #define NEAR_RECEIVE (256 << 10)
+#define NEAR_CONGESTION "reno" /* every kernel has it, and anybody may ask for it */
 
 int
 mig_wait(int fd, short events, int cancel_fd, unsigned int timeout_ms)
@@ -147,6 +148,8 @@ is_loopback(const struct sockaddr *sa)
 {
 	const struct in6_addr *in6;
 
+	if (sa->sa_family != AF_INET && sa->sa_family != AF_INET6)
+		return false;
 	if (sa->sa_family == AF_INET)
 		return ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr) >>
 			24 ==
@@ -238,21 +241,6 @@ await_connect(int fd, int cancel_fd, unsigned int timeout_ms)
 	return -error;
 }
 
-static int
-connect_one(const struct sockaddr *sa, socklen_t len, int cancel_fd, unsigned int timeout_ms)
-{
-	int fd = new_socket(sa->sa_family), rc = 0;
-
-	if (fd < 0)
-		return fd;
-	if (connect(fd, sa, len) != 0)
-		rc = errno == EINPROGRESS ? await_connect(fd, cancel_fd, timeout_ms) : -errno;
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return rc;
-}
-
 /* A dead peer is noticed, a small record is sent at once. */
 static void
 tune_tcp(int fd)
@@ -266,24 +254,43 @@ tune_tcp(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
-static bool
-peer_is_here(int fd)
+/* If these fail, the kernel's own choice will do. Pacing, once begun, outlasts a change. */
+static void
+send_near(int fd)
 {
-	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
-	socklen_t len = sizeof(ss);
+	int bytes = NEAR_SEND;
 
-	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
-		(ss.ss_family == AF_INET || ss.ss_family == AF_INET6) &&
-		is_loopback((const struct sockaddr *)&ss);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, NEAR_CONGESTION, strlen(NEAR_CONGESTION));
 }
 
 void
-mig_keep_near(int fd, bool sends)
+mig_receive_near(int fd)
 {
-	int bytes = sends ? NEAR_SEND : NEAR_RECEIVE;
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(ss);
+	int bytes = NEAR_RECEIVE;
 
-	if (peer_is_here(fd)) /* if it fails, the kernel's own size is as good */
-		setsockopt(fd, SOL_SOCKET, sends ? SO_SNDBUF : SO_RCVBUF, &bytes, sizeof(bytes));
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
+		is_loopback((struct sockaddr *)&ss))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
+static int
+connect_one(const struct sockaddr *sa, socklen_t len, int cancel_fd, unsigned int timeout_ms)
+{
+	int fd = new_socket(sa->sa_family), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	if (is_loopback(sa))
+		send_near(fd);
+	if (connect(fd, sa, len) != 0)
+		rc = errno == EINPROGRESS ? await_connect(fd, cancel_fd, timeout_ms) : -errno;
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
 }
 
 static int
@@ -302,7 +309,6 @@ connect_tcp(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_ms,
 	freeaddrinfo(list);
 	if (rc >= 0) {
 		tune_tcp(rc);
-		mig_keep_near(rc, true);
 		return rc;
 	}
 	if (rc == -ECONNREFUSED)

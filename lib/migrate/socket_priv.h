@@ -28,12 +28,14 @@ int mig_connect(const struct mig_uri *uri, int cancel_fd, unsigned int timeout_m
 	struct mig_reason *reason);
 
 /*
- * To a peer on this machine's loopback device keep no more on the way than caches hold. Left
- * to itself the kernel lets tens of MB wait for the receiver there, which every byte then comes
- * from memory for: a fifth of what sending and receiving cost the CPUs. Other connections
- * need the room for the bytes under way, and keep it.
+ * An accepted connection, of a peer on this machine's loopback device: keep no more on the way than
+ * caches hold; mig_connect() does its half. Left to itself the kernel lets tens of MB wait for
+ * the receiver there, which every byte then comes from memory for: a fifth of what sending and
+ * receiving cost the CPUs. Nor is anything paced there, as it is where the machine's congestion control
+ * is BBR, whose timers cost as much as the copies. Other connections need
+ * the room for the bytes under way and the pace, and keep both.
  */
-void mig_keep_near(int fd, bool sends);
+void mig_receive_near(int fd);
 
 /* Rename a listening Unix socket; as wherry_agent_move_control(). */
 int mig_move_socket(const char *from, const char *to);

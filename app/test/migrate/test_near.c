@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Both ends on one machine: how much is on the way, and where lanes begin to run. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,7 +38,7 @@ open_line(struct line *line)
 	CHECK_EQ(mig_wait(line->listener, POLLIN, -1, PATIENCE_MS), POLLIN);
 	line->receiver = accept(line->listener, NULL, NULL);
 	CHECK(line->receiver >= 0);
-	mig_keep_near(line->receiver, false);
+	mig_receive_near(line->receiver);
 }
 
 static void
@@ -75,12 +78,12 @@ TEST(migrate_near_connection_keeps_no_more_on_the_way_than_caches_hold)
 }
 
 static int
-room(int fd, int which)
+room(int fd)
 {
 	int bytes = 0;
 	socklen_t len = sizeof(bytes);
 
-	CHECK_EQ(getsockopt(fd, SOL_SOCKET, which, &bytes, &len), 0);
+	CHECK_EQ(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &len), 0);
 	return bytes;
 }
 
@@ -89,11 +92,24 @@ TEST(migrate_near_is_of_the_loopback_device_only)
 	int fds[2], before;
 
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	before = room(fds[0], SO_SNDBUF);
-	mig_keep_near(fds[0], true);
-	CHECK_EQ(room(fds[0], SO_SNDBUF), before);
+	before = room(fds[0]);
+	mig_receive_near(fds[0]);
+	CHECK_EQ(room(fds[0]), before);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+/* Whatever this machine's default is, BBR or another. */
+TEST(migrate_near_connection_is_not_paced)
+{
+	struct line line;
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	open_line(&line);
+	CHECK_EQ(getsockopt(line.sender, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+	CHECK(strcmp(name, "reno") == 0);
+	close_line(&line);
 }
 
 TEST(migrate_lanes_are_spread_and_free_to_be_moved)
