@@ -221,16 +221,40 @@ migrate_teardown(void *ctx)
 }
 
 static int
-measure_raw(char *memory, struct bench_result *result, bool cold)
+measure_raw(char *memory, struct bench_result *result, const struct raw_opts *opts,
+	const struct names *names)
 {
 	double seconds, cpu;
-	int rc = raw_transfer(memory, cold, &seconds, &cpu);
+	int rc = raw_transfer(memory, opts, &seconds, &cpu);
 
 	if (rc != 0)
 		return bench_cannot(rc, "the raw transfer broke");
-	bench_record(result, cold ? "raw_cold" : "raw", "MB/s", mb_per_s(seconds));
-	bench_record(result, cold ? "raw_cold_cpu" : "raw_cpu", "CPU s/GiB", per_gib(cpu));
+	bench_record(result, names->rate, "MB/s", mb_per_s(seconds));
+	bench_record(result, names->cost, "CPU s/GiB", per_gib(cpu));
 	return 0;
+}
+
+/* The baseline first: what is divided by it is measured next to it. */
+static int
+measure_warm(char *memory, struct bench_result *result)
+{
+	const struct names raw = { "raw", "raw_cpu", NULL },
+			   near_raw = { "raw_near", "raw_near_cpu", NULL };
+	int rc = measure_raw(memory, result, &(struct raw_opts){ .cold = false }, &raw);
+
+	if (rc == 0)
+		rc = measure_plain(memory, result);
+	return rc == 0 ? measure_raw(memory, result, &(struct raw_opts){ .near = true }, &near_raw)
+		       : rc;
+}
+
+static int
+measure_into_cold(char *memory, struct bench_result *result)
+{
+	const struct names raw = { "raw_cold", "raw_cold_cpu", NULL };
+	int rc = measure_raw(memory, result, &(struct raw_opts){ .cold = true }, &raw);
+
+	return rc == 0 ? measure_cold(memory, result) : rc;
 }
 
 static int
@@ -252,15 +276,11 @@ measure_random(char *memory, struct bench_result *result)
 	int rc;
 
 	fill(memory, false);
-	rc = measure_raw(memory, result, false);
-	if (rc == 0)
-		rc = measure_plain(memory, result);
+	rc = measure_warm(memory, result);
 	if (rc == 0)
 		rc = measure_iperf3(result);
 	if (rc == 0)
-		rc = measure_raw(memory, result, true);
-	if (rc == 0)
-		rc = measure_cold(memory, result);
+		rc = measure_into_cold(memory, result);
 	if (rc == 0)
 		rc = measure_tls(memory, result);
 	if (rc == 0)

@@ -2,11 +2,13 @@
 /*
  * The raw baseline: the same cold memory, sent and received into place over as many
  * connections, with no format, no checks and no tracking. What a migration costs beyond
- * this is Wherry's own.
+ * this is Wherry's own. Near: with the sockets set as a migration sets its own on the loopback device.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,12 +16,14 @@
 
 #define PIECE ((size_t)512 << 10)
 #define CHANNELS_MAX 16
+#define NEAR_SEND (512 << 10)
+#define NEAR_RECEIVE (256 << 10)
 
 struct raw {
 	char *memory;
 	int listener, port;
 	int fds[CHANNELS_MAX];
-	bool sends;
+	bool sends, near;
 };
 
 /* One connection's share of the memory. */
@@ -76,6 +80,13 @@ move_all(const struct raw *raw)
 	return rc;
 }
 
+static void
+set_near(int fd, int which, int bytes)
+{
+	setsockopt(fd, SOL_SOCKET, which, &bytes, sizeof(bytes));
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+}
+
 static int
 nothing(void *ctx)
 {
@@ -92,6 +103,8 @@ receive_all(void *ctx)
 		raw->fds[i] = accept(raw->listener, NULL, NULL);
 		if (raw->fds[i] < 0)
 			return -errno;
+		if (raw->near)
+			set_near(raw->fds[i], SO_RCVBUF, NEAR_RECEIVE);
 	}
 	raw->sends = false;
 	return move_all(raw);
@@ -124,6 +137,8 @@ connect_all(struct raw *raw)
 
 	for (unsigned int i = 0; i < bench_channels; i++) {
 		raw->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (raw->fds[i] >= 0 && raw->near)
+			set_near(raw->fds[i], SO_SNDBUF, NEAR_SEND);
 		if (raw->fds[i] < 0 ||
 			connect(raw->fds[i], (struct sockaddr *)&at, sizeof(at)) != 0)
 			return -errno;
@@ -142,11 +157,13 @@ close_all(struct raw *raw)
 }
 
 int
-raw_transfer(char *memory, bool cold, double *ret_seconds, double *ret_cpu)
+raw_transfer(char *memory, const struct raw_opts *opts, double *ret_seconds, double *ret_cpu)
 {
-	struct raw raw = { .memory = memory, .port = bench_free_port(), .sends = true };
+	struct raw raw = {
+		.memory = memory, .port = bench_free_port(), .sends = true, .near = opts->near
+	};
 	double cpu = 0, theirs = 0;
-	struct receiver r = { .told = -1, .cold = cold };
+	struct receiver r = { .told = -1, .cold = opts->cold };
 	uint64_t begin;
 	int rc = listen_here(&raw);
 

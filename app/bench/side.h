@@ -57,10 +57,12 @@ double bench_cpu(void);
 /* A port that was free a moment ago. */
 int bench_free_port(void);
 
-/*
- * Send bench_size bytes at memory to a child over bench_channels connections; no format. cold:
- * what receives has not been populated.
- */
-int raw_transfer(char *memory, bool cold, double *ret_seconds, double *ret_cpu);
+struct raw_opts {
+	bool cold; /* what receives has not been populated */
+	bool near; /* with the sockets of a migration on the loopback device, not the kernel's defaults */
+};
+
+/* Send bench_size bytes at memory to a child over bench_channels connections; no format. */
+int raw_transfer(char *memory, const struct raw_opts *opts, double *ret_seconds, double *ret_cpu);
 
 #endif /* SIDE_H */
