@@ -32,8 +32,6 @@ struct mig_channel {
 
 /* Waiting, sending or receiving came to rc: the reason, and what the caller is told. */
 int mig_channel_fail(struct mig_channel *ch, int rc);
-/* While sending: has the peer something to say? An abort ends it, a record is kept. */
-int mig_channel_listen_in(struct mig_channel *ch);
 /* n bytes of the pieces are done: what is left of them. */
 void mig_iov_advance(struct iovec **iov, size_t *n_iov, size_t n);
 

@@ -77,6 +77,11 @@ void mig_channel_abort(struct mig_channel *ch, int code, const char *why);
  * has one, has to be read before that.
  */
 int mig_channel_receive(struct mig_channel *ch, struct wherry_record *ret_rec);
+/*
+ * Has the peer something to say? Does not wait. An abort or the end fails it, a record is kept for
+ * the next receive.
+ */
+int mig_channel_listen_in(struct mig_channel *ch);
 /* The next record, which must be of this type; *ret_rec may be NULL. */
 int mig_channel_expect(
 	struct mig_channel *ch, enum wherry_record_type type, struct wherry_record *ret_rec);

@@ -143,11 +143,12 @@ mig_dest_open_lanes(struct mig_dest *d)
 		.peer = &d->peer,
 		.stop = &d->stop,
 		.source = &d->source };
+	struct mig_dest_door door = { .porter = d->agent->porter, .first = d->ch };
 	int rc;
 
 	if (mig_dest_lanes_create(&opts, &d->lanes) != 0)
 		return mig_no_memory(&d->reason);
-	rc = mig_dest_lanes_accept(d->lanes, d->agent->porter, &d->reason);
+	rc = mig_dest_lanes_accept(d->lanes, &door, &d->reason);
 	if (rc == 0)
 		mig_agent_close_listener(d->agent);
 	return rc;

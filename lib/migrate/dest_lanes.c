@@ -16,6 +16,7 @@
 
 #define JOIN_MS 10000u    /* for all of them */
 #define JOIN_ONE_MS 2000u /* for the first record of each */
+#define LISTEN_MS 100u    /* at most, until the source is heard that has given up */
 #define LOOK_MS 300u      /* at what the lanes have got meanwhile */
 #define IDLE_MS 3600000u  /* a lane may have nothing to do; the first one notices silence */
 
@@ -251,25 +252,47 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 	return rc == 0 ? 1 : mig_fail(reason, rc, "no thread or memory for channel %u", i);
 }
 
+/* The next who connects. Meanwhile the source may say on the first connection that it has given up. */
 static int
-accept_all(struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
+await_next(struct mig_dest_lanes *lanes, const struct mig_dest_door *door, uint64_t end,
+	struct mig_conn *ret_conn, struct mig_reason *reason)
+{
+	for (;;) {
+		uint64_t now = mig_now(), look = now + LISTEN_MS * UINT64_C(1000000);
+		int rc = mig_porter_next(
+			door->porter, lanes->opts.stop->fd, look < end ? look : end, ret_conn);
+
+		if (rc == -ECANCELED)
+			return mig_fail(reason, rc, "cancelled");
+		if (rc != -ETIMEDOUT)
+			return rc == 0
+				? 0
+				: mig_fail(reason, rc, "no source can connect: %s", strerror(-rc));
+		rc = mig_channel_listen_in(door->first);
+		if (rc != 0)
+			return mig_fail(reason, rc, "%s", mig_channel_reason(door->first));
+		if (mig_now() >= end)
+			return -ETIMEDOUT;
+	}
+}
+
+static int
+accept_all(
+	struct mig_dest_lanes *lanes, const struct mig_dest_door *door, struct mig_reason *reason)
 {
 	uint64_t end = mig_now() + JOIN_MS * UINT64_C(1000000);
 	unsigned int n = 1;
 
 	while (n < lanes->opts.peer->channels) {
 		struct mig_conn conn;
-		int rc = mig_porter_next(porter, lanes->opts.stop->fd, end, &conn);
+		int rc = await_next(lanes, door, end, &conn, reason);
 
 		if (rc == -ETIMEDOUT)
 			return mig_fail(reason, rc,
 				"the source announced %u channels and opened %u",
 				lanes->opts.peer->channels, n);
-		if (rc < 0)
-			return mig_fail(reason, rc,
-				rc == -ECANCELED ? "cancelled" : "no source can connect: %s",
-				strerror(-rc));
-		rc = greet(lanes, &conn, reason);
+		if (rc == 0)
+			rc = greet(lanes, &conn, reason);
 		if (rc < 0)
 			return rc;
 		n += (unsigned int)rc;
@@ -280,9 +303,9 @@ accept_all(struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_r
 /* One that is lost before the others are there stops the wait for them: nobody has cancelled. */
 int
 mig_dest_lanes_accept(
-	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason)
+	struct mig_dest_lanes *lanes, const struct mig_dest_door *door, struct mig_reason *reason)
 {
-	int rc = accept_all(lanes, porter, reason);
+	int rc = accept_all(lanes, door, reason);
 	int lost = rc == -ECANCELED ? mig_dest_lanes_failed(lanes, reason) : 0;
 
 	return lost != 0 ? lost : rc;

@@ -28,12 +28,18 @@ int mig_dest_lanes_create(
 	const struct mig_dest_lanes_opts *opts, struct mig_dest_lanes **ret_lanes);
 /* End the threads, close. NULL is fine. */
 void mig_dest_lanes_destroy(struct mig_dest_lanes *lanes);
+/* Where further connections come in, and who has to be listened to meanwhile. */
+struct mig_dest_door {
+	struct mig_porter *porter;
+	struct mig_channel *first; /* the first connection */
+};
 /*
  * Accept the rest of the connections that the source's hello has announced, each with
- * the right word and, if there are keys, proved by the same key as the first; strangers are sent away. -ETIMEDOUT, -ECANCELED, ..., with the reason.
+ * the right word and, if there are keys, proved by the same key as the first; strangers are
+ * sent away. -ETIMEDOUT, -ECANCELED, what the source gave up for, ..., with the reason.
  */
 int mig_dest_lanes_accept(
-	struct mig_dest_lanes *lanes, struct mig_porter *porter, struct mig_reason *reason);
+	struct mig_dest_lanes *lanes, const struct mig_dest_door *door, struct mig_reason *reason);
 /*
  * Wait until the first used connections, the very first included, have placed all of
  * round n, and freeze them. The errors of the lane that failed, with its reason; -ETIMEDOUT:

@@ -353,6 +353,18 @@ TEST(migrate_destination_is_not_held_up_by_a_stranger_who_talks)
 	mig_channel_destroy(good);
 }
 
+/* Its reason, and not that connections are missing. */
+TEST(migrate_destination_hears_a_source_that_gives_up_before_its_other_channels_come)
+{
+	struct hostile *h = begin_with(false, 2, PAGES);
+	struct wherry_table t = table(h);
+
+	wherry_table_put_u64(&t, WHERRY_ABORT_CODE, EPROTO);
+	wherry_table_put_text(&t, WHERRY_ABORT_REASON, "it looks different from here");
+	send_table(h, WHERRY_REC_ABORT, &t);
+	check_given_up(h, "it looks different from here");
+}
+
 /* It stops the wait for the others, which is nobody's cancel: a held destination would end for it. */
 TEST(migrate_destination_that_loses_one_of_its_connections_does_not_call_it_a_cancel)
 {
