@@ -78,7 +78,8 @@ class Client:
         return ["--limit-rate", str(order["rate"])] if order.get("rate") else []
 
     def curl(self, *words):
-        return ["curl", "--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "120", *words]
+        """It ends with us, however that is: the server it waits for may have ended, too."""
+        return ["setpriv", "--pdeathsig", "KILL", "curl", "--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "120", *words]
 
     def download(self, job, order):
         """Hash what comes, as it comes; a small pipe keeps curl's pace visible."""

@@ -31,6 +31,7 @@ from vitals import Vitals
 started = time.monotonic()
 # Receive buffers that can be kept; half of that is uploaded, as a buffer is larger than a segment.
 UPLOADS_MIB = 96
+ARENA_LEAST = UPLOADS_MIB + 64 + 32  # MiB: beside them the churn's table, and the content
 LOAD_SECONDS, SOAK_SECONDS = 10, 3  # that the downloads of one migration last
 SOAK_GAVE_UP = 20  # one migration in so many may come to nothing, the application goes on
 SETTLED_S = 0.5  # after a migration, what clients wait for is no longer its doing
@@ -62,8 +63,8 @@ def options():
     parser.add_argument("--keep-logs", metavar="DIR", help="leave the processes' logs there")
     parser.add_argument("--build", default="build-demo", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.connections < 4 or args.migrations < 1 or args.arena < 128:
-        parser.error("at least 4 connections, 1 migration and an arena of 128 MiB")
+    if args.connections < 4 or args.migrations < 1 or args.arena < ARENA_LEAST:
+        parser.error(f"at least 4 connections, 1 migration and an arena of {ARENA_LEAST} MiB")
     if not 0 <= args.pace <= 90:
         parser.error("a pace is 1 to 90 percent")
     if args.soak and args.migrations < SOAK_LEAST:
@@ -117,6 +118,7 @@ class Demo:
             owner = self.leg(n, owner, load, quarter)
         self.results += load.stop(probes)
         self.check_churn(load)
+        self.check_sources()
         if self.vitals and self.vitals.trouble():
             raise Failed("; ".join(self.vitals.trouble()))
         if owner.stop() != 0:
@@ -214,6 +216,13 @@ class Demo:
         self.mismatches += churn["mismatches"]
         say(f"churn: {churn['entries']} entries rewritten {churn['versions']} times, {churn['mismatches']} mismatches")
 
+    def check_sources(self):
+        """Both kinds of dirty bits had something to say: else nothing was shown of one of them."""
+        rounds = [r for m in self.completed() for r in m["rounds"]]
+        for field, whose in (("iommu_dirty_pages", "a device"), ("cpu_dirty_pages", "the CPU")):
+            if not any(r[field] for r in rounds):
+                raise Failed(f"no page was dirtied by {whose} in any round")
+
     def gap(self, migrating):
         """The longest gap of any client in migrations, from their begin to when all has settled, or beside them."""
         spans = [m["span"] for m in self.migrations]
@@ -282,21 +291,18 @@ def show(result):
     say(f"result: {result['result']}{': ' + result['reason'] if result['reason'] else ''}")
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupt(*_):
     """Once: what comes while all is being ended must not stop that."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def main():
-    args = options()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
-    signal.signal(signal.SIGINT, interrupt)
-    if (reason := isolate()) is not None:
-        sys.exit(f"devtools/demo: {reason}")
-    work = tempfile.mkdtemp(prefix="wherry-demo-")
+def perform(args, work):
+    """The demo's result. Whatever has been begun is over then."""
     demo, problem = None, None
     try:
         demo = Demo(args, work)
@@ -310,12 +316,27 @@ def main():
             demo.stop()
         if args.keep_logs:
             shutil.copytree(work, args.keep_logs, dirs_exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
     result = demo.report(problem) if demo else {"result": "failed", "reason": problem}
     if demo and demo.migrations:
         show(result)
     else:
         say(f"result: {problem}")
+    return result
+
+
+def main():
+    args = options()
+    for number in INTERRUPTS:
+        signal.signal(number, interrupt)
+    if (reason := isolate()) is not None:
+        sys.exit(f"devtools/demo: {reason}")
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # until the folder is sure to be removed
+    work = tempfile.mkdtemp(prefix="wherry-demo-")
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        result = perform(args, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     if args.json:
         with open(args.json, "w") as out:
             json.dump(result, out, indent=2)
@@ -325,5 +346,5 @@ def main():
 
 try:
     sys.exit(main())
-except KeyboardInterrupt:  # before there was anything to end
+except KeyboardInterrupt:  # with nothing to show
     sys.exit(130)
