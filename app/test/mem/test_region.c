@@ -297,16 +297,30 @@ give_back(int before, int lock)
 	close(lock);
 }
 
+/* Of all nodes together. */
+static struct wherry_node
+all_nodes(void)
+{
+	struct wherry_node nodes[16], sum = { .id = WHERRY_NODE_ANY };
+	size_t n = wherry_nodes(nodes, 16);
+
+	for (size_t i = 0; i < n && i < 16; i++) {
+		sum.free_2m += nodes[i].free_2m;
+		sum.free_1g += nodes[i].free_1g;
+	}
+	return sum;
+}
+
 static unsigned int
 free_2m(void)
 {
-	struct wherry_node nodes[16];
-	size_t n = wherry_nodes(nodes, 16);
-	unsigned int sum = 0;
+	return all_nodes().free_2m;
+}
 
-	for (size_t i = 0; i < n && i < 16; i++)
-		sum += nodes[i].free_2m;
-	return sum;
+static unsigned int
+free_1g(void)
+{
+	return all_nodes().free_1g;
 }
 
 TEST(mem_region_lies_on_hugepages)
@@ -334,6 +348,27 @@ TEST(mem_region_lies_on_hugepages)
 	CHECK_EQ(info.len, 8 * MIB);
 	CHECK(info.vaddr == AT && info.reason == NULL);
 	CHECK_EQ(taken, 4);
+}
+
+/* Such a page is not to be had at run time: the kernel's command line is where they are asked for. */
+TEST(mem_region_lies_on_hugepages_of_1_gib)
+{
+	struct wherry_region_opts opts = { .len = MIB, .page = 1024 * MIB, .page_strict = true };
+	struct wherry_region *region = NULL;
+	struct wherry_region_info info;
+	unsigned int unused = free_1g();
+
+	if (unused == 0)
+		SKIP("no free hugepage of 1 GiB: boot with hugepagesz=1G hugepages=1");
+	opts.node = WHERRY_NODE_ANY;
+	info = make(&opts, &region);
+	CHECK_EQ(info.page, 1024 * MIB);
+	CHECK_EQ(info.len, 1024 * MIB);
+	CHECK(info.reason == NULL);
+	CHECK_EQ(free_1g(), unused - 1);
+	memset(info.vaddr, 1, info.len);
+	wherry_region_destroy(region);
+	CHECK_EQ(free_1g(), unused);
 }
 
 TEST(mem_region_nodes_are_what_the_machine_has)
