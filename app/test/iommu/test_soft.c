@@ -16,14 +16,16 @@ TEST(soft_options_are_checked)
 {
 	static const char *const good[] = { "soft", "soft:", "soft:leaf=1g,iotlb=65536,units=8",
 		"soft:format=vtdss,width=57,leaf=4k,iotlb=1,units=1", "soft:format=amdv1,leaf=256g",
-		"soft:leaf=16g,format=arm64s1", "soft:tables=16777216", NULL };
+		"soft:leaf=16g,format=arm64s1", "soft:format=arm64s1,width=39",
+		"soft:format=amdv1,width=57", "soft:tables=16777216", NULL };
 	static const char *const bad[] = { "soft:,", "soft:format", "soft:format=x",
 		"soft:format=", "soft:width=40", "soft:width=-48", "soft:iotlb=0", "soft:iotlb=3",
 		"soft:iotlb=131072", "soft:iotlb=64k", "soft:units=0", "soft:tables=0",
 		"soft:tables=16777217", "soft:units=9", "soft:leaf=3m", "soft:leaf=8k",
 		"soft:leaf=2", "soft:leaf=m", "soft:leaf=2mb", "soft:leaf=0k", "soft:leaf=2k",
-		"soft:format=amdv1,leaf=512g", "soft:format=arm64s1,leaf=128k", "soft:colour=red",
-		"soft:iotlb=64,", "soft: iotlb=64", NULL };
+		"soft:format=amdv1,leaf=512g", "soft:format=arm64s1,leaf=128k",
+		"soft:format=arm64s1,width=57", "soft:colour=red", "soft:iotlb=64,",
+		"soft: iotlb=64", NULL };
 	struct wherry_domain *dom = NULL;
 
 	for (size_t i = 0; good[i] != NULL; i++) {

@@ -59,6 +59,7 @@ const struct soft_format soft_format_amdv1 = {
 	.name = "amdv1",
 	.section = "AMD 48882, 2.2.3",
 	.width = 48,
+	.widest = 57,
 	.page_sizes = V1_SIZES,
 	.address = V1_ADDRESS,
 	.present = V1_PR,

@@ -65,6 +65,7 @@ const struct soft_format soft_format_arm64s1 = {
 	.name = "arm64s1",
 	.section = "SMMUv3 IHI 0070, 3.13",
 	.width = 48,
+	.widest = 48, /* more only with descriptors of another form (FEAT_LPA2) */
 	.page_sizes = S1_BLOCKS | S1_BLOCKS << S1_CONTIGUOUS_BITS,
 	.address = S1_ADDRESS,
 	.present = S1_VALID,

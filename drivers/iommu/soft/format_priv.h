@@ -37,6 +37,7 @@ struct soft_format {
 	const char *name;
 	const char *section;  /* where its specification says so */
 	unsigned int width;   /* default: bits of I/O address */
+	unsigned int widest;  /* as many at most */
 	uint64_t page_sizes;  /* leaves; bit n: 2^n bytes */
 	uint64_t address;     /* where an entry keeps an address */
 	uint64_t present;     /* any of these: an entry is in use */

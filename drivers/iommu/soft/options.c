@@ -151,6 +151,11 @@ settle(struct soft_options *opts)
 			opts->format->no_late);
 		return -EINVAL;
 	}
+	if (opts->width > opts->format->widest) {
+		LOG_ERR("format %s has %u bits of I/O address at most (%s)", opts->format->name,
+			opts->format->widest, opts->format->section);
+		return -EINVAL;
+	}
 	opts->leaves = opts->format->page_sizes & (opts->largest | (opts->largest - 1));
 	if (opts->width == 0)
 		opts->width = opts->format->width;

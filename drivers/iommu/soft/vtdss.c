@@ -39,6 +39,7 @@ const struct soft_format soft_format_vtdss = {
 	.name = "vtdss",
 	.section = "VT-d 5.10, 9.8",
 	.width = 48,
+	.widest = 57,
 	.page_sizes = UINT64_C(1) << 12 | UINT64_C(1) << 21 | UINT64_C(1) << 30,
 	.address = SS_ADDRESS,
 	.present = SS_R | SS_W,
