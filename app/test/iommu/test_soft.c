@@ -133,6 +133,27 @@ TEST(soft_iotlb_holds_what_was_asked_for)
 	rig_close(&r);
 }
 
+/* Sets of four: of pages whose numbers end alike four stay, and a fifth takes the place of one of them. */
+TEST(soft_iotlb_is_set_associative)
+{
+	struct rig r;
+	uint64_t n;
+
+	rig_open(&r, "soft:iotlb=16");
+	rig_map(&r, BASE, 0, 128);
+	CHECK_EQ(rig_poke(&r, 0, BASE + r.page, 1), 0);
+	for (unsigned int i = 0; i < 8; i++)
+		CHECK_EQ(rig_poke(&r, 0, BASE + i % 4 * 16 * r.page, 1), 0);
+	CHECK_EQ(walks(&r), 5);
+	for (unsigned int i = 0; i < 10; i++)
+		CHECK_EQ(rig_poke(&r, 0, BASE + i % 5 * 16 * r.page, 1), 0);
+	n = walks(&r);
+	CHECK(n > 6);
+	CHECK_EQ(rig_poke(&r, 0, BASE + r.page, 1), 0); /* in another set */
+	CHECK_EQ(walks(&r), n);
+	rig_close(&r);
+}
+
 /* An invalidation is for what was changed: other pages stay cached. */
 TEST(soft_invalidation_is_selective)
 {
