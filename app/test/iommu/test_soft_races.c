@@ -122,10 +122,10 @@ write_once(void *arg)
 }
 
 static void
-race_prepare(struct race *race, enum soft_moment hold_at)
+race_prepare(struct race *race, const char *spec, enum soft_moment hold_at)
 {
 	memset(race, 0, sizeof(*race));
-	rig_open(&race->rig, "soft");
+	rig_open(&race->rig, spec);
 	wherry_device_detach(race->rig.dev[1]); /* two waits an invalidation, then */
 	race->span = rig_map(&race->rig, BASE, 0, 1);
 	pthread_mutex_init(&race->lock, NULL);
@@ -146,9 +146,9 @@ race_launch(struct race *race)
 }
 
 static void
-race_begin(struct race *race, enum soft_moment hold_at)
+race_begin(struct race *race, const char *spec, enum soft_moment hold_at)
 {
-	race_prepare(race, hold_at);
+	race_prepare(race, spec, hold_at);
 	CHECK_EQ(wherry_domain_dirty_start(race->rig.dom), 0);
 	race_launch(race);
 }
@@ -166,13 +166,13 @@ race_end(struct race *race)
 
 /* Unmap while the device is held: did its write land without being reported? */
 static bool
-write_is_lost(enum soft_moment hold_at, enum wherry_unmap_mode mode)
+write_is_lost(const char *spec, enum soft_moment hold_at, enum wherry_unmap_mode mode)
 {
 	struct wherry_bitmap *bm;
 	struct race race;
 	bool lost;
 
-	race_begin(&race, hold_at);
+	race_begin(&race, spec, hold_at);
 	race.on_main = go_before_clearing;
 	bm = rig_bitmap(&race.rig, race.span);
 	CHECK_EQ(wherry_domain_unmap_dirty(race.rig.dom, race.span, mode, bm), 0);
@@ -188,22 +188,33 @@ write_is_lost(enum soft_moment hold_at, enum wherry_unmap_mode mode)
 /* The reason for WHERRY_UNMAP_EXACT. */
 TEST(soft_snapshot_loses_a_write_in_flight)
 {
-	CHECK(write_is_lost(SOFT_WALKED, WHERRY_UNMAP_SNAPSHOT));
+	CHECK(write_is_lost("soft", SOFT_WALKED, WHERRY_UNMAP_SNAPSHOT));
 }
 
 TEST(soft_exact_unmap_loses_no_write_in_flight)
 {
-	CHECK(!write_is_lost(SOFT_WALKED, WHERRY_UNMAP_EXACT));
-	CHECK(!write_is_lost(SOFT_TRANSLATED, WHERRY_UNMAP_EXACT));
-	CHECK(!write_is_lost(SOFT_MOVED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost("soft", SOFT_WALKED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost("soft", SOFT_TRANSLATED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost("soft", SOFT_MOVED, WHERRY_UNMAP_EXACT));
 }
 
 /* D is set by compare-and-swap here: the seed's order is exact too. */
 TEST(soft_seed_unmap_loses_no_write_when_dirty_is_checked)
 {
-	CHECK(!write_is_lost(SOFT_WALKED, WHERRY_UNMAP_SEED));
-	CHECK(!write_is_lost(SOFT_TRANSLATED, WHERRY_UNMAP_SEED));
-	CHECK(!write_is_lost(SOFT_MOVED, WHERRY_UNMAP_SEED));
+	CHECK(!write_is_lost("soft", SOFT_WALKED, WHERRY_UNMAP_SEED));
+	CHECK(!write_is_lost("soft", SOFT_TRANSLATED, WHERRY_UNMAP_SEED));
+	CHECK(!write_is_lost("soft", SOFT_MOVED, WHERRY_UNMAP_SEED));
+}
+
+/* An invalidation waits for more than the data: for D, too, where that comes after it. */
+TEST(soft_exact_unmap_waits_for_a_dirty_bit_that_is_late)
+{
+	static const char late[] = "soft:dbit=late";
+
+	CHECK(!write_is_lost(late, SOFT_WALKED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost(late, SOFT_TRANSLATED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost(late, SOFT_LANDED, WHERRY_UNMAP_EXACT));
+	CHECK(!write_is_lost(late, SOFT_MOVED, WHERRY_UNMAP_EXACT));
 }
 
 /* The harvest that reports a page returns after the data of that write has landed. */
@@ -211,7 +222,7 @@ TEST(soft_harvest_waits_for_dma_that_used_old_entries)
 {
 	struct race race;
 
-	race_begin(&race, SOFT_TRANSLATED);
+	race_begin(&race, "soft", SOFT_TRANSLATED);
 	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 1);
 	CHECK_EQ(race.rig.mem[0], 77);
 	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 0);
@@ -223,7 +234,7 @@ TEST(soft_harvest_leaves_a_later_write_to_the_next)
 {
 	struct race race;
 
-	race_begin(&race, SOFT_WALKED);
+	race_begin(&race, "soft", SOFT_WALKED);
 	CHECK_EQ(rig_harvest_count(&race.rig, race.span), 0);
 	set_flag(&race, &race.released);
 	await_flag(&race, &race.done);
@@ -236,7 +247,7 @@ TEST(soft_unmap_waits_for_dma_that_used_old_entries)
 {
 	struct race race;
 
-	race_begin(&race, SOFT_TRANSLATED);
+	race_begin(&race, "soft", SOFT_TRANSLATED);
 	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
 	CHECK_EQ(race.rig.mem[0], 77);
 	race_end(&race);
@@ -246,7 +257,7 @@ TEST(soft_detach_waits_for_dma_under_way)
 {
 	struct race race;
 
-	race_begin(&race, SOFT_TRANSLATED);
+	race_begin(&race, "soft", SOFT_TRANSLATED);
 	wherry_device_detach(race.rig.dev[0]);
 	CHECK_EQ(race.rig.mem[0], 77);
 	race_end(&race);
@@ -257,7 +268,7 @@ TEST(soft_unmap_keeps_no_translation_that_was_being_made)
 {
 	struct race race;
 
-	race_prepare(&race, SOFT_WALKED);
+	race_prepare(&race, "soft", SOFT_WALKED);
 	race_launch(&race);
 	CHECK_EQ(wherry_domain_unmap(race.rig.dom, race.span), 0);
 	await_flag(&race, &race.done);
@@ -282,7 +293,7 @@ TEST(soft_unmap_waits_for_dma_that_began_meanwhile)
 {
 	struct race race;
 
-	race_prepare(&race, SOFT_TRANSLATED);
+	race_prepare(&race, "soft", SOFT_TRANSLATED);
 	CHECK_EQ(rig_poke(&race.rig, 0, BASE, 1), 0); /* now it is cached */
 	race.on_main = write_during_first_drain;
 	soft_hook_set(on_moment, &race);
@@ -296,7 +307,7 @@ TEST(soft_drain_waits_for_a_section_that_was_late_to_count)
 {
 	struct race race;
 
-	race_prepare(&race, SOFT_ENTERING);
+	race_prepare(&race, "soft", SOFT_ENTERING);
 	race_launch(&race);
 	wherry_device_detach(race.rig.dev[0]); /* drains once, and lets it go */
 	CHECK_EQ(wherry_device_attach(race.rig.dev[0], race.rig.dom, NULL), 0);

@@ -57,6 +57,7 @@ mark_late(struct soft_device *dev, const struct soft_unit *unit, struct soft_sha
 {
 	uint64_t page;
 
+	soft_hook(SOFT_LANDED);
 	if (soft_walk_mark_late(unit, iova, &page) == SOFT_MARK_DONE)
 		soft_iotlb_fill(dev->iotlb, iova, page, shard->walks);
 }

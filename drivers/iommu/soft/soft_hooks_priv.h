@@ -12,6 +12,7 @@ enum soft_moment {
 	SOFT_ENTERING,   /* device: phase read, not yet counted in it */
 	SOFT_WALKED,     /* device: entry read, D not yet set */
 	SOFT_TRANSLATED, /* device: A and D are set, data not yet moved */
+	SOFT_LANDED,     /* device: data moved, D not yet set (dbit=late) */
 	SOFT_MOVED,      /* device: data moved, section not yet left */
 	SOFT_DRAINING,   /* entries were changed, the wait for sections begins */
 	SOFT_UNMAPPING,  /* dirty bits were read, no entry is cleared yet */
