@@ -98,6 +98,34 @@ TEST_EACH(domain_unmap_dirty_needs_tracking_unless_it_assumes, backends, spec)
 	rig_close(&r);
 }
 
+/* Unsupported never looks like "0 pages dirty": it is said, and all is as before. */
+TEST_EACH(domain_unmap_dirty_is_done_or_refused, backends, spec)
+{
+	for (int mode = WHERRY_UNMAP_SNAPSHOT; mode <= WHERRY_UNMAP_SEED; mode++) {
+		struct wherry_bitmap *bm;
+		struct wherry_span span;
+		struct rig r;
+		int rc;
+
+		rig_open(&r, spec);
+		rig_need_tracking(&r);
+		CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
+		span = rig_map_tracked(&r, BASE, 0, 4);
+		bm = rig_bitmap(&r, span);
+		CHECK_EQ(rig_poke(&r, 0, BASE + r.page, 1), 0);
+		rc = wherry_domain_unmap_dirty(r.dom, span, (enum wherry_unmap_mode)mode, bm);
+		CHECK(rc == 0 || rc == -EOPNOTSUPP);
+		CHECK_EQ(wherry_bitmap_test(bm, BASE + r.page), rc == 0);
+		CHECK_EQ(rig_poke(&r, 0, BASE + 2 * r.page, 1), rc == 0 ? -EFAULT : 0);
+		if (rc != 0) {
+			CHECK_EQ(wherry_bitmap_count(bm), 0);
+			CHECK_EQ(rig_harvest_count(&r, span), 2);
+		}
+		wherry_bitmap_destroy(bm);
+		rig_close(&r);
+	}
+}
+
 TEST_EACH(domain_unmap_dirty_takes_whole_mappings_without_holes, backends, spec)
 {
 	struct wherry_span span, cut, holed;
