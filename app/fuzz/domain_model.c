@@ -4,8 +4,9 @@
  * what is mapped there, how, and whether a device wrote it since the last harvest.
  * Every result code, every byte that lands and every dirty bit must be the same.
  *
- * Memory is addressed by vaddr and by file in turn; leaves are 4K, so a bit is a
- * page. Two devices, on units of their own where the spec says so.
+ * Memory is addressed by vaddr and by file in turn; by vaddr only where there are
+ * leaves larger than a page, since a file comes to lie anywhere. A write makes all pages
+ * of its leaf dirty. Two devices, on units of their own where the spec says so.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,8 +21,10 @@
 #include "wherry_soft.h"
 
 #define PAGE UINT64_C(4096)
-#define PAGES 48u                               /* of I/O address space the model looks at */
-#define MEM_PAGES 24u                           /* mapped there again and again, also twice */
+#define PAGES 48u         /* of I/O address space the model looks at */
+#define MEM_PAGES 24u     /* mapped there again and again, also twice */
+#define ALIGN (16 * PAGE) /* of the memory: so that there are large leaves */
+#define ROOM (ALIGN + MEM_PAGES * PAGE)
 #define BASE (UINT64_C(0xfee00000) - 40 * PAGE) /* the last 8 pages are not usable */
 #define USABLE 40u
 
@@ -29,6 +32,7 @@ struct page {
 	unsigned int mapping; /* 0: free; else the number of a mapping */
 	unsigned int memory;  /* which page of memory */
 	unsigned int prot;
+	unsigned int leaf; /* its first page; its leaf has the same in all */
 	bool dirty;
 };
 
@@ -37,7 +41,7 @@ struct model {
 	struct wherry_domain_caps caps;
 	struct wherry_device *dev[2];
 	int fd;
-	uint8_t *mem, shadow[MEM_PAGES * 4096];
+	uint8_t *room, *mem, shadow[MEM_PAGES * 4096];
 	struct page pages[PAGES];
 	unsigned int next_mapping;
 	bool tracking;
@@ -58,7 +62,7 @@ static struct range
 take_range(struct fuzz_input *in)
 {
 	unsigned int first = (unsigned int)fuzz_below(in, PAGES - 1);
-	unsigned int len = 1 + (unsigned int)fuzz_below(in, 9);
+	unsigned int len = 1 + (unsigned int)fuzz_below(in, 20);
 
 	return (struct range){ first, first + len < PAGES ? first + len : PAGES };
 }
@@ -104,11 +108,53 @@ cuts(const struct model *m, struct range r)
 		(m->pages[r.end - 1].mapping != 0 && mapping_at(m, r.end - 1).end > r.end);
 }
 
+/* Of what is mapped from page first on: the largest that both addresses and the rest allow, one by one. */
+static void
+find_leaves(struct model *m, struct range r)
+{
+	for (unsigned int i = r.first, n; i < r.end; i += n) {
+		uint64_t both = (BASE + i * PAGE) | (uintptr_t)(m->mem + m->pages[i].memory * PAGE);
+
+		for (n = 64; n > 1; n /= 2)
+			if (n <= r.end - i && both % (n * PAGE) == 0 &&
+				(m->caps.page_sizes & (n * PAGE)) != 0)
+				break;
+		for (unsigned int page = i; page < i + n; page++)
+			m->pages[page].leaf = i;
+	}
+}
+
+/* A device wrote to page i. */
+static void
+mark_leaf(struct model *m, unsigned int i)
+{
+	const struct page *p = &m->pages[i];
+
+	for (unsigned int k = p->leaf;
+		k < PAGES && m->pages[k].mapping == p->mapping && m->pages[k].leaf == p->leaf; k++)
+		m->pages[k].dirty |= m->tracking;
+}
+
+/* Anywhere; where there are leaves of up to 16 pages often at a place for one of them. */
+static struct range
+take_place(struct fuzz_input *in, const struct model *m, unsigned int *ret_memory)
+{
+	struct range r = take_range(in);
+
+	*ret_memory = (unsigned int)fuzz_below(in, MEM_PAGES);
+	if (m->caps.page_sizes == PAGE || fuzz_below(in, 3) != 0)
+		return r;
+	r.first = r.first % 2 == 0 ? 8 : 24; /* BASE has the first such place 8 pages on */
+	r.end = r.first + 16;
+	*ret_memory = 0;
+	return r;
+}
+
 static void
 op_map(struct fuzz_input *in, struct model *m)
 {
-	struct range r = take_range(in);
-	unsigned int memory = (unsigned int)fuzz_below(in, MEM_PAGES);
+	unsigned int memory;
+	struct range r = take_place(in, m, &memory);
 	unsigned int prot = (unsigned int)fuzz_below(in, 4);
 	struct wherry_span span;
 	int rc, want = 0;
@@ -122,7 +168,7 @@ op_map(struct fuzz_input *in, struct model *m)
 		want = -EOVERFLOW;
 	else if (n_mapped(m, r) != 0)
 		want = -EEXIST;
-	if (fuzz_below(in, 2) == 0)
+	if (fuzz_below(in, 2) == 0 || m->caps.page_sizes != PAGE)
 		rc = wherry_domain_map(m->dom, m->mem + memory * PAGE, prot, &span);
 	else
 		rc = wherry_domain_map_file(m->dom, m->fd, memory * PAGE, prot, &span);
@@ -132,7 +178,8 @@ op_map(struct fuzz_input *in, struct model *m)
 	if ((prot & WHERRY_DMA_WRITE) != 0 && !m->caps.write_only)
 		prot |= WHERRY_DMA_READ;
 	for (unsigned int i = r.first; i < r.end; i++)
-		m->pages[i] = (struct page){ m->next_mapping, memory++, prot, false };
+		m->pages[i] = (struct page){ m->next_mapping, memory++, prot, 0, false };
+	find_leaves(m, r);
 	m->next_mapping++;
 }
 
@@ -258,7 +305,7 @@ op_write(struct fuzz_input *in, struct model *m)
 		if ((p->prot & WHERRY_DMA_WRITE) == 0)
 			break;
 		memset(m->shadow + p->memory * PAGE + offset, data[0], n);
-		p->dirty |= m->tracking;
+		mark_leaf(m, (unsigned int)((at + done) / PAGE));
 		done += n;
 	}
 	FUZZ_EXPECT(in, rc == (done < len ? -EFAULT : 0));
@@ -283,15 +330,20 @@ model_init(struct fuzz_input *in, struct model *m)
 {
 	static const char *const specs[] = { "soft", "soft:iotlb=1,width=39",
 		"soft:units=2,width=57,leaf=1g", "soft:format=amdv1,units=2,dbit=late",
-		"soft:format=arm64s1" };
+		"soft:format=arm64s1", "soft:format=amdv1,leaf=32k",
+		"soft:format=arm64s1,leaf=64k,units=2" };
 	static const char *const names[] = { "soft:a", "soft:b" };
 
 	memset(m, 0, sizeof(*m));
 	m->next_mapping = 1;
 	m->fd = memfd_create("model", MFD_CLOEXEC);
 	FUZZ_EXPECT(in, ftruncate(m->fd, MEM_PAGES * PAGE) == 0);
-	m->mem = mmap(NULL, MEM_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
-	FUZZ_EXPECT(in, wherry_domain_create(specs[fuzz_below(in, 5)], &m->dom) == 0);
+	m->room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	m->mem = m->room + (ALIGN - (uintptr_t)m->room % ALIGN) % ALIGN;
+	FUZZ_EXPECT(in,
+		mmap(m->mem, MEM_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			m->fd, 0) == m->mem);
+	FUZZ_EXPECT(in, wherry_domain_create(specs[fuzz_below(in, 7)], &m->dom) == 0);
 	wherry_domain_get_caps(m->dom, &m->caps);
 	for (unsigned int i = 0; i < 2; i++) {
 		FUZZ_EXPECT(in, wherry_device_open(names[i], &m->dev[i]) == 0);
@@ -305,7 +357,7 @@ model_fini(struct model *m)
 	for (unsigned int i = 0; i < 2; i++)
 		wherry_device_close(m->dev[i]);
 	wherry_domain_destroy(m->dom);
-	munmap(m->mem, MEM_PAGES * PAGE);
+	munmap(m->room, ROOM);
 	close(m->fd);
 }
 
