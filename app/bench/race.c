@@ -57,10 +57,9 @@ race_row(const struct row *row, struct bench_result *result, uint64_t *writes)
 	int rc;
 
 	plan.burst = 1024;
-	if (bench_long && row->mode == WHERRY_UNMAP_EXACT) {
+	plan.per_unmap = bench_long ? 1000 : 5000;
+	if (bench_long && row->mode == WHERRY_UNMAP_EXACT)
 		plan.writes = 200 * MILLION;
-		plan.burst = 8192;
-	}
 	plan.devices = 3;
 	plan.writers_each = 2;
 	plan.unmappers = 3;

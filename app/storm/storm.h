@@ -19,6 +19,7 @@ struct storm_plan {
 	unsigned int burst;  /* writes of a thread between two rests */
 	uint64_t writes;     /* it ends when so many have landed ... */
 	uint64_t until_lost; /* ... or goes on to this many, 0 or a loss */
+	uint64_t per_unmap;  /* so many on average at most: writers wait; 0: they never do */
 	unsigned int devices, writers_each, unmappers; /* at least one of each */
 };
 

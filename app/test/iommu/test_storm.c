@@ -27,6 +27,7 @@ storm(const char *spec, enum wherry_unmap_mode mode, uint64_t writes, uint64_t u
 
 	plan.until_lost = until_lost;
 	plan.burst = 1024;
+	plan.per_unmap = 5000;
 	plan.devices = 3;
 	plan.writers_each = 2;
 	plan.unmappers = 3;
