@@ -23,6 +23,7 @@ stage_source() {
 	check "spelling" spelling_is_clean
 	check "shell scripts" shell_is_clean
 	check "licence lines" devtools/check-spdx
+	check "who loses a write" devtools/check-outcomes.py
 }
 
 public_headers() { sources 'lib/*/wherry_*.h' 'drivers/*/wherry_*.h' | grep -v '_driver\.h$'; }
