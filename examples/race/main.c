@@ -3,22 +3,21 @@
  * race: a device writes while its page is unmapped. Who loses the write?
  *
  *	$ ./build/examples/race/race
- *	snapshot checked  walk [read D] set D land [clear, flush]  LOST
- *	snapshot late     hit [read D] land set D [clear, flush]  LOST
- *	snapshot stale    walk [read D] set D land [clear, flush]  LOST
- *	seed     checked  walk [read and clear D, flush] fault  not written
- *	seed     late     hit [read and clear D, flush] land lose D  LOST
- *	seed     stale    walk [read and clear D, flush] lose D land  LOST
- *	exact    checked  walk [fence, flush] fault [read D] [clear, flush]  not written
- *	exact    late     hit [fence, flush] land set D [read D] [clear, flush]  reported
+ *	snapshot checked  cache walk [read D] set D land [clear, flush]  LOST
+ *	snapshot late     cache hit [read D] land set D [clear, flush]  LOST
+ *	snapshot stale    cache walk [read D] set D land [clear, flush]  LOST
+ *	seed     checked  cache walk [read and clear D, flush] fault  not written
+ *	seed     late     cache hit [read and clear D, flush] land lose D  LOST
+ *	seed     stale    cache walk [read and clear D, flush] lose D land  LOST
+ *	exact    checked  cache walk [fence, flush] fault [read D] [clear, flush]  not written
+ *	exact    late     cache hit [fence, flush] land set D [read D] [clear, flush]  reported
  *	exact    stale    refused: dbit=stale: a write may pass a fence it has not seen, unnoticed
  *
  * Orders of unmapping (steps in brackets) against ways in which hardware may set the dirty
- * bit D (option dbit, doc/backends_soft.rst). The device has the page's clean translation:
- * "hit" uses it, "walk" goes to the table, "land" is the data, "lose D" finds no entry left.
+ * bit D (option dbit, doc/backends_soft.rst). The device's IOTLB has the page, clean ("cache"):
+ * "hit" uses that, "walk" goes to the table, "land" is the data, "lose D" finds no entry left.
  */
 #include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -107,6 +106,7 @@ static int
 run(struct race *r, const char *dbit)
 {
 	struct wherry_domain_caps caps;
+	struct wherry_soft_stats stats;
 	int rc = set_up(r, dbit);
 
 	if (rc != 0)
@@ -117,6 +117,8 @@ run(struct race *r, const char *dbit)
 		return printf(" refused: %s\n", caps.reason) < 0 ? -EIO : 0;
 	if ((rc = wherry_soft_write_begin(r->nic, r->span.iova, "x", 1, &r->write)) != 0)
 		return rc;
+	wherry_soft_get_stats(r->nic, &stats);
+	printf("%s", stats.walks == 1 ? " cache" : "");
 	step(r);
 	wherry_soft_on_event(r->nic, on_event, r);
 	rc = wherry_domain_unmap_dirty(r->dom, r->span, r->order->mode, r->dirty);
