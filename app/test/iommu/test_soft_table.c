@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The soft backend from inside: entries bit for bit, the walker, tables coming and going. */
+#include <pthread.h>
 #include <string.h>
 
+#include "iommu_priv.h"
+#include "rig.h"
 #include "soft_priv.h"
-#include "test.h"
 
 #define SIZE_2M (UINT64_C(1) << 21)
 #define SIZE_1G (UINT64_C(1) << 30)
@@ -209,4 +211,82 @@ TEST(soft_fence_takes_write_and_dirty_away_and_gives_write_back)
 	CHECK_EQ(count_garbage(&pt, edited.garbage), 3);
 	soft_pt_free_garbage(&pt, edited.garbage);
 	soft_pt_fini(&pt);
+}
+
+#define BASE UINT64_C(0x40000000)
+#define FENCES 400000u
+
+struct dirtying {
+	uint64_t *slot;
+	bool stop;     /* atomic */
+	uint64_t sets; /* of D */
+};
+
+/* A device that does nothing but what a walker does: D, where W is and D is not. */
+static void *
+keep_dirtying(void *arg)
+{
+	const struct soft_format *fmt = &soft_format_vtdss;
+	struct dirtying *d = arg;
+
+	while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED)) {
+		uint64_t entry = soft_pt_load(d->slot);
+
+		if (soft_is(fmt->writable, entry) && !soft_is(fmt->dirty, entry))
+			d->sets += __atomic_compare_exchange_n(d->slot, &entry,
+				soft_changed(fmt->to_dirty, entry), false, __ATOMIC_ACQ_REL,
+				__ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Fence, and take what it has reported. */
+static bool
+fence_reports(struct rig *r, struct soft_pt *pt, struct wherry_span span, struct wherry_bitmap *bm)
+{
+	struct soft_edit fence = { .state = pt->fmt->writable, .change = pt->fmt->to_fenced };
+	bool reported;
+
+	(void)soft_pt_edit(pt, span, &fence, &r->dom->sink);
+	CHECK_EQ(wherry_domain_dirty_harvest(r->dom, span, bm), 0);
+	reported = wherry_bitmap_count(bm) > 0;
+	wherry_bitmap_clear(bm);
+	return reported;
+}
+
+/* No D is set between what the fence has read and what it has written. */
+TEST(soft_fence_takes_dirty_in_the_step_that_takes_write)
+{
+	struct soft_edit unfence = { .change = soft_format_vtdss.to_writable };
+	struct dirtying d = { .stop = false };
+	struct wherry_bitmap *bm;
+	struct wherry_span span;
+	struct soft_leaf leaf;
+	struct soft_unit *unit;
+	uint64_t reports = 0;
+	pthread_t device;
+	struct rig r;
+
+	rig_open(&r, "soft");
+	span = rig_map(&r, BASE, 0, 1);
+	bm = rig_bitmap(&r, span);
+	CHECK_EQ(wherry_domain_dirty_start(r.dom), 0);
+	unit = &((struct soft_domain *)r.dom->be)->units[0];
+	CHECK(soft_walk_find(unit, &(struct soft_device){ .width = 64 }, BASE, true, &leaf) ==
+		NULL);
+	d.slot = leaf.slot;
+	CHECK_EQ(pthread_create(&device, NULL, keep_dirtying, &d), 0);
+	for (unsigned int i = 0; i < FENCES; i++) {
+		(void)soft_pt_edit(&unit->pt, span, &unfence, NULL);
+		for (unsigned int n = 0; n < i % 512;
+			n++) /* as long as the other takes to see it */
+			__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		reports += fence_reports(&r, &unit->pt, span, bm);
+	}
+	__atomic_store_n(&d.stop, true, __ATOMIC_RELAXED);
+	pthread_join(device, NULL);
+	reports += fence_reports(&r, &unit->pt, span, bm);
+	CHECK_EQ(reports, d.sets);
+	wherry_bitmap_destroy(bm);
+	rig_close(&r);
 }
