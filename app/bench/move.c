@@ -36,14 +36,13 @@ child_ready(void *ctx)
 	return d->side == NULL ? -ENOMEM : side_init(d->side, d->memory, &opts);
 }
 
+/* Until it runs: a destination goes on then, and what taking it apart costs is no part of it. */
 static int
 child_main(void *ctx)
 {
 	struct destination *d = ctx;
-	int rc = wherry_agent_wait(d->side->agent);
 
-	side_fini(d->side);
-	return rc;
+	return wherry_agent_wait(d->side->agent);
 }
 
 static bool
