@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 
 #include "base_priv.h"
 #include "known_priv.h"
@@ -16,12 +16,27 @@ struct mig_known {
 	struct entry **regions; /* one for each page */
 };
 
+/* All of it is written in the first round: whole pages had at once spare two faults each. */
+static void
+populate(void *p, size_t len)
+{
+	uintptr_t first =
+		((uintptr_t)p + WHERRY_STREAM_PAGE - 1) & ~(uintptr_t)(WHERRY_STREAM_PAGE - 1);
+	uintptr_t end = ((uintptr_t)p + len) & ~(uintptr_t)(WHERRY_STREAM_PAGE - 1);
+
+	if (first < end) /* a kernel that cannot does it page by page */
+		(void)madvise((void *)first, end - first, MADV_POPULATE_WRITE);
+}
+
 static struct entry *
 create_region(const struct mig_region *r)
 {
-	return wherry_fault("known.alloc")
-		? NULL
-		: calloc(r->span.len / WHERRY_STREAM_PAGE, sizeof(struct entry));
+	size_t n = r->span.len / WHERRY_STREAM_PAGE;
+	struct entry *entries = wherry_fault("known.alloc") ? NULL : calloc(n, sizeof(*entries));
+
+	if (entries != NULL)
+		populate(entries, n * sizeof(*entries));
+	return entries;
 }
 
 int
