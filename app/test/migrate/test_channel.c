@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "channel_priv.h"
+#include "talk.h"
 #include "test.h"
 
 struct link {
@@ -160,29 +161,15 @@ TEST(migrate_channel_hears_an_abort_while_it_sends)
 	disconnect(&link);
 }
 
-/* For much longer than anybody is listened to; the channel's end ends it. */
-static void *
-talk_on(void *arg)
-{
-	struct link *link = arg;
-
-	for (int i = 0; i < 300; i++) {
-		if (mig_channel_send_empty(
-			    link->b, i % 2 == 0 ? WHERRY_REC_PULSE : WHERRY_REC_VERIFY) != 0)
-			break;
-		usleep(50000);
-	}
-	return NULL;
-}
-
 /* Nobody can cancel that any more: it must not be up to the peer how long it takes. */
 TEST(migrate_channel_listens_to_last_words_for_a_second_only)
 {
 	struct link link = connect_channels(false);
+	struct talker talker = { .ch = link.b, .also = WHERRY_REC_VERIFY };
 	uint64_t begin = mig_now();
 	pthread_t thread;
 
-	CHECK_EQ(pthread_create(&thread, NULL, talk_on, &link), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, talk_on, &talker), 0);
 	CHECK_EQ(mig_channel_last_words(link.a), 0);
 	CHECK(mig_now() - begin < UINT64_C(10000000000));
 	mig_channel_destroy(link.a);

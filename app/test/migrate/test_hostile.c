@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A source that speaks the protocol well and means no good: the destination gives up. */
 #include <errno.h>
-#include <linux/sockios.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "pair.h"
 #include "recover_priv.h"
 #include "socket_priv.h"
+#include "talk.h"
 #include "test.h"
 
 #define PAGES 64u
@@ -310,46 +309,22 @@ TEST(migrate_destination_lets_nobody_join_without_the_word)
 		mig_channel_destroy(good[i]);
 }
 
-/* All that was sent there has been read, or the destination has ended. */
-static void
-await_read(struct mig_channel *ch)
-{
-	uint64_t end = mig_now() + UINT64_C(20000000000);
-	int waiting = 1;
-
-	while (waiting > 0 && mig_now() < end) {
-		CHECK_EQ(ioctl(ch->conn.fd, SIOCOUTQ, &waiting), 0);
-		usleep(1000);
-	}
-	CHECK_EQ(waiting, 0);
-}
-
-/* For longer than all joins may take; the destination's end of it ends it. */
-static void *
-talk_on(void *arg)
-{
-	struct mig_channel *ch = arg;
-
-	for (int i = 0; i < 300 && mig_channel_send_empty(ch, WHERRY_REC_PULSE) == 0; i++)
-		usleep(50000);
-	return NULL;
-}
-
 /* The stranger is listened to when the other comes. */
 TEST(migrate_destination_is_not_held_up_by_a_stranger_who_talks)
 {
 	struct hostile *h = begin_with(false, 2, PAGES);
-	struct mig_channel *stranger = connect_to(h), *good;
+	struct talker stranger = { .ch = connect_to(h), .also = WHERRY_REC_PULSE };
+	struct mig_channel *good;
 	pthread_t thread;
 
-	CHECK_EQ(mig_channel_send_empty(stranger, WHERRY_REC_PULSE), 0);
-	await_read(stranger);
-	CHECK_EQ(pthread_create(&thread, NULL, talk_on, stranger), 0);
+	CHECK_EQ(mig_channel_send_empty(stranger.ch, WHERRY_REC_PULSE), 0);
+	talk_await_read(stranger.ch);
+	CHECK_EQ(pthread_create(&thread, NULL, talk_on, &stranger), 0);
 	good = join(h, 's', 1);
 	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
 	check_given_up(h, "(commit)");
 	pthread_join(thread, NULL);
-	mig_channel_destroy(stranger);
+	mig_channel_destroy(stranger.ch);
 	mig_channel_destroy(good);
 }
 
@@ -530,7 +505,7 @@ TEST(migrate_destination_places_nothing_once_all_was_proved)
 	send_proof(h);
 	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_READY, NULL), 0);
 	send_run(&lane, WHERRY_REC_ZEROS, 0, (struct wherry_run){ .first = 3, .count = 9 });
-	await_read(lane.ch);
+	talk_await_read(lane.ch);
 	check_taken_over_unchanged(h);
 	mig_channel_destroy(lane.ch);
 }
@@ -550,7 +525,7 @@ TEST(migrate_destination_proves_nothing_while_pages_come)
 	wherry_batch_put(payload(&lane), 1, &batch);
 	half = wherry_record_seal(lane.rec, WHERRY_REC_PAGES, 1, head + body) - body / 2;
 	CHECK_EQ(send(lane.ch->conn.fd, lane.rec, half, MSG_NOSIGNAL), (ssize_t)half);
-	await_read(lane.ch);
+	talk_await_read(lane.ch);
 	send_proof(h);
 	check_given_up(h, "channel 1 brings pages");
 	mig_channel_destroy(lane.ch);

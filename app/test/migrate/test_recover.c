@@ -5,6 +5,7 @@
  * ends it while it is paused leaves both sides as a failed migration does.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,7 +19,7 @@
 #include "hello_priv.h"
 #include "pair.h"
 #include "recover_priv.h"
-#include "socket_priv.h"
+#include "talk.h"
 #include "test.h"
 
 #define LEN ((size_t)16 << 20)
@@ -261,46 +262,32 @@ TEST(migrate_destination_that_dies_while_held_leaves_the_source_paused)
 	pair_destroy(pair);
 }
 
-/* A connection of our own to the destination. */
-static struct mig_channel *
-call_dest(const struct pair *pair)
+/* The destination says that it does not know us, and nothing has changed. */
+static void
+check_sent_away(struct mig_channel *ch)
 {
-	struct mig_channel *ch = NULL;
-	struct mig_reason reason;
-	struct mig_uri uri;
-	const char *why;
-	int fd;
+	struct wherry_record answer;
 
-	CHECK_EQ(mig_uri_parse(pair->dest_uri, &uri, &why), 0);
-	while ((fd = mig_connect(&uri, -1, 1000, &reason)) < 0)
-		usleep(2000); /* it has not noticed yet */
-	CHECK_EQ(mig_channel_create(fd, -1, &ch), 0);
-	return ch;
+	CHECK_EQ(mig_channel_receive(ch, &answer), -EPERM);
+	CHECK(strstr(mig_channel_reason(ch), "another migration") != NULL);
+	mig_channel_destroy(ch);
 }
 
-/* Say who we are not; the destination says so and nothing has changed. */
+/* Say who we are not. */
 static void
-intrude(const struct pair *pair, enum wherry_record_type type, size_t id_len, bool over)
+intrude(const struct pair *pair, size_t id_len, bool over)
 {
 	static const uint8_t id[MIG_SESSION_LEN * 2] = "nobody's";
 	uint8_t rec[WHERRY_STREAM_HEADER + 128];
 	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 128 };
-	struct mig_channel *ch = call_dest(pair);
-	struct wherry_record answer;
+	struct mig_channel *ch = talk_to(pair->dest_uri);
 
-	if (type == WHERRY_REC_RECOVER) {
-		wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, id, id_len);
-		wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id, MIG_SESSION_LEN);
-		if (over)
-			wherry_table_put_text(&t, WHERRY_RECOVER_OVER, "so that it ends");
-	} else {
-		wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, id, MIG_SESSION_LEN);
-		wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, 0);
-	}
-	CHECK_EQ(mig_channel_send(ch, type, t.buf, t.len), 0);
-	CHECK_EQ(mig_channel_receive(ch, &answer), -EPERM);
-	CHECK(strstr(mig_channel_reason(ch), "another migration") != NULL);
-	mig_channel_destroy(ch);
+	wherry_table_put_bytes(&t, WHERRY_RECOVER_ID, id, id_len);
+	wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id, MIG_SESSION_LEN);
+	if (over)
+		wherry_table_put_text(&t, WHERRY_RECOVER_OVER, "so that it ends");
+	CHECK_EQ(mig_channel_send(ch, WHERRY_REC_RECOVER, t.buf, t.len), 0);
+	check_sent_away(ch);
 }
 
 TEST(migrate_recovery_of_another_migration_is_refused_and_costs_nothing)
@@ -310,15 +297,40 @@ TEST(migrate_recovery_of_another_migration_is_refused_and_costs_nothing)
 	struct pair *pair = pause_at(&plan, true, &before);
 	struct mig_channel *ch;
 
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN, false);
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN, true);
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN - 1, false);
-	intrude(pair, WHERRY_REC_RECOVER, MIG_SESSION_LEN + 1, false);
-	intrude(pair, WHERRY_REC_JOIN, 0, false);
-	ch = call_dest(pair); /* and one that has nothing to say */
+	intrude(pair, MIG_SESSION_LEN, false);
+	intrude(pair, MIG_SESSION_LEN, true);
+	intrude(pair, MIG_SESSION_LEN - 1, false);
+	intrude(pair, MIG_SESSION_LEN + 1, false);
+	ch = talk_to(pair->dest_uri);
+	talk_say(ch, WHERRY_REC_JOIN);
+	check_sent_away(ch);
+	ch = talk_to(pair->dest_uri); /* and one that has nothing to say */
 	mig_channel_destroy(ch);
 	recover_to_the_end(pair, &st);
 	CHECK(st.bytes_sent - before.bytes_sent < CONTENT / 2);
+	pair_destroy(pair);
+}
+
+/* Until the source's own limit passes it may try again. */
+TEST(migrate_held_destination_is_not_held_up_by_a_stranger_who_talks)
+{
+	struct proxy_plan plan = { .kind = PROXY_CLOSE, .type = WHERRY_REC_PAGES, .nth = 5 };
+	struct wherry_status st;
+	struct pair *pair = pause_at(&plan, false, &st);
+	struct talker stranger = { .ch = talk_to(pair->dest_uri), .also = WHERRY_REC_PULSE };
+	pthread_t thread;
+
+	CHECK_EQ(mig_channel_send_empty(stranger.ch, WHERRY_REC_PULSE), 0);
+	talk_await_read(stranger.ch);
+	CHECK_EQ(pthread_create(&thread, NULL, talk_on, &stranger), 0);
+	do {
+		(void)!wherry_agent_recover(pair->agent, pair->dest_uri);
+		pair_wait(pair, WHERRY_STATE_PAUSED, &st);
+	} while (st.state == WHERRY_STATE_PAUSED);
+	pair_check_moved(pair, &st);
+	CHECK(strstr(pair->shared->log, "did not come within 2000 ms") != NULL);
+	pthread_join(thread, NULL);
+	mig_channel_destroy(stranger.ch);
 	pair_destroy(pair);
 }
 
@@ -335,7 +347,7 @@ strike_recovery(enum proxy_kind kind, bool back, unsigned int type)
 
 	snprintf(uri, sizeof(uri), "%.100s.2", pair->dest_uri);
 	proxy = proxy_create(uri, pair->dest_uri, &second);
-	mig_channel_destroy(call_dest(pair)); /* it listens: the proxy connects once */
+	mig_channel_destroy(talk_to(pair->dest_uri)); /* it listens: the proxy connects once */
 	CHECK_EQ(wherry_agent_recover(pair->agent, uri), 0);
 	cut_await_paused(pair, 2, &st);
 	if (!proxy_struck(proxy))
