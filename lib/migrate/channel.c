@@ -92,6 +92,12 @@ mig_channel_is_lost(const struct mig_channel *ch, int rc)
 	return (rc == -ECONNRESET || rc == -ETIMEDOUT) && !ch->aborted;
 }
 
+bool
+mig_channel_is_cancelled(const struct mig_channel *ch, int rc)
+{
+	return rc == -ECANCELED && !ch->aborted;
+}
+
 uint64_t
 mig_channel_sent(const struct mig_channel *ch)
 {
@@ -111,12 +117,6 @@ mig_channel_is(const struct mig_channel *ch, const struct mig_identity *identity
 
 	mig_channel_identity(ch, &its);
 	return memcmp(its.hash, identity->hash, sizeof(its.hash)) == 0;
-}
-
-bool
-mig_channel_is_wherry(const struct mig_channel *ch)
-{
-	return ch->is_wherry;
 }
 
 int

@@ -21,8 +21,7 @@ struct mig_channel {
 	uint64_t heard;             /* when the peer's last byte came, or was waited for from, ns */
 	uint64_t until;             /* nothing is received later than that, ns; 0: no limit */
 	bool kept_is_set;           /* kept has not been received yet */
-	bool is_wherry;
-	bool aborted; /* the peer gave up */
+	bool aborted;               /* the peer gave up */
 	struct wherry_record kept;
 	uint8_t *rest; /* of a record that was given up half-way: abort has to end it */
 	size_t rest_len;

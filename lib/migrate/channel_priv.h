@@ -102,13 +102,13 @@ int mig_channel_last_words(struct mig_channel *ch);
 const char *mig_channel_reason(const struct mig_channel *ch);
 /* Is this, which a call has returned, a connection lost, and not a peer that has given up? */
 bool mig_channel_is_lost(const struct mig_channel *ch, int rc);
+/* Is it cancel_fd, and not a peer that says of itself that it was cancelled? */
+bool mig_channel_is_cancelled(const struct mig_channel *ch, int rc);
 /* Bytes handed to the network so far. */
 uint64_t mig_channel_sent(const struct mig_channel *ch);
 /* Who is at the other end, as far as it had to prove that; it outlives the channel. */
 void mig_channel_identity(const struct mig_channel *ch, struct mig_identity *ret_identity);
 /* Is it that one, who proved itself on another connection? */
 bool mig_channel_is(const struct mig_channel *ch, const struct mig_identity *identity);
-/* Has a sound record ever come? If not, the peer may be no Wherry at all. */
-bool mig_channel_is_wherry(const struct mig_channel *ch);
 
 #endif /* CHANNEL_PRIV_H */

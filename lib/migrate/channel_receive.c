@@ -51,7 +51,6 @@ decode(struct mig_channel *ch, struct wherry_record *ret_rec)
 			return 0;
 		if (rc < 0)
 			return fail_refused(ch);
-		ch->is_wherry = true;
 		if (ret_rec->type == WHERRY_REC_ABORT)
 			return fail_aborted(ch, ret_rec);
 		if (ret_rec->type != WHERRY_REC_PULSE)

@@ -2,8 +2,8 @@
 /*
  * The destination: waits for a source, compares, lets dest_place.c put pages where they
  * belong, proves them, and runs when it holds COMMIT. Whoever connects and does not
- * speak the protocol at all is sent away; after the first sound record a failure is
- * final, and what was received is discarded.
+ * begin with a hello is sent away, and nothing has changed; after that a failure is final,
+ * and what was received is discarded.
  */
 #define LOG_PREFIX "migrate/dest"
 
@@ -52,7 +52,18 @@ mig_dest_prepare(struct mig_dest *d)
 	return 0;
 }
 
-/* The next connection that begins with a record. */
+/* It has been promised nothing; one that may be a source of another kind is told why. */
+static void
+send_away(struct mig_dest *d, int rc)
+{
+	LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(d->ch));
+	if (rc == -EPROTO)
+		mig_channel_abort(d->ch, rc, mig_channel_reason(d->ch));
+	mig_channel_destroy(d->ch);
+	d->ch = NULL;
+}
+
+/* The next connection that begins with a hello. */
 static int
 await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 {
@@ -75,13 +86,9 @@ await_source(struct mig_dest *d, struct wherry_record *ret_hello)
 		rc = mig_channel_expect(d->ch, WHERRY_REC_HELLO, ret_hello);
 		if (rc == 0)
 			return 0;
-		if (rc == -ECANCELED || mig_channel_is_wherry(d->ch))
+		if (mig_channel_is_cancelled(d->ch, rc))
 			return mig_dest_channel_failed(d, rc);
-		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(d->ch));
-		if (rc == -EPROTO)
-			mig_channel_abort(d->ch, rc, mig_channel_reason(d->ch));
-		mig_channel_destroy(d->ch);
-		d->ch = NULL;
+		send_away(d, rc);
 	}
 }
 

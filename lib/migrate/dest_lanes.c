@@ -244,9 +244,11 @@ greet(struct mig_dest_lanes *lanes, struct mig_conn *conn, struct mig_reason *re
 	if (rc == 0 && mig_channel_is(ch, lanes->opts.source))
 		i = read_join(lanes, &rec);
 	if (i == 0) {
+		bool cancelled = mig_channel_is_cancelled(ch, rc);
+
 		LOG_WARN("a stranger connected and was sent away: %s", mig_channel_reason(ch));
 		mig_channel_destroy(ch);
-		return rc == -ECANCELED ? mig_fail(reason, rc, "cancelled") : 0;
+		return cancelled ? mig_fail(reason, rc, "cancelled") : 0;
 	}
 	rc = start_lane(lanes, i, ch);
 	return rc == 0 ? 1 : mig_fail(reason, rc, "no thread or memory for channel %u", i);

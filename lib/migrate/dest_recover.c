@@ -100,8 +100,10 @@ greet(struct mig_dest *d, struct mig_conn *conn)
 		return mig_no_memory(&d->reason);
 	mig_channel_set_limit(d->ch, RECOVER_MS);
 	rc = mig_channel_receive(d->ch, &rec);
-	if (rc != 0)
-		return mig_dest_channel_failed(d, rc);
+	if (rc != 0) {
+		mig_dest_channel_failed(d, rc);
+		return mig_channel_is_cancelled(d->ch, rc) ? rc : -EPROTO; /* it ends nothing */
+	}
 	if (!mig_channel_is(d->ch, &d->source))
 		return send_away(d, "its key is not that of the source of this migration");
 	if (!mig_recover_is(&rec, d->id))

@@ -340,6 +340,21 @@ TEST(migrate_destination_hears_a_source_that_gives_up_before_its_other_channels_
 	check_given_up(h, "it looks different from here");
 }
 
+/* That it was cancelled is its own affair. */
+TEST(migrate_destination_is_not_cancelled_by_a_stranger_among_its_connections)
+{
+	struct hostile *h = begin_with(false, 2, PAGES);
+	struct mig_channel *stranger = connect_to(h), *good;
+
+	talk_say(stranger, WHERRY_REC_ABORT);
+	CHECK_EQ(mig_channel_expect(stranger, WHERRY_REC_GOT, NULL), -ECONNRESET);
+	mig_channel_destroy(stranger);
+	good = join(h, 's', 1);
+	CHECK_EQ(mig_channel_send_empty(h->ch, WHERRY_REC_COMMIT), 0);
+	check_given_up(h, "(commit)");
+	mig_channel_destroy(good);
+}
+
 /* It stops the wait for the others, which is nobody's cancel: a held destination would end for it. */
 TEST(migrate_destination_that_loses_one_of_its_connections_does_not_call_it_a_cancel)
 {

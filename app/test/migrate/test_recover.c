@@ -304,6 +304,10 @@ TEST(migrate_recovery_of_another_migration_is_refused_and_costs_nothing)
 	ch = talk_to(pair->dest_uri);
 	talk_say(ch, WHERRY_REC_JOIN);
 	check_sent_away(ch);
+	ch = talk_to(pair->dest_uri); /* one that was cancelled, which is its own affair */
+	talk_say(ch, WHERRY_REC_ABORT);
+	CHECK_EQ(mig_channel_expect(ch, WHERRY_REC_RECOVER, NULL), -ECONNRESET);
+	mig_channel_destroy(ch);
 	ch = talk_to(pair->dest_uri); /* and one that has nothing to say */
 	mig_channel_destroy(ch);
 	recover_to_the_end(pair, &st);
