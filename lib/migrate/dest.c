@@ -211,12 +211,17 @@ send_ready(struct mig_dest *d)
 	return rc == 0 ? 0 : mig_dest_channel_failed(d, rc);
 }
 
+/*
+ * A source sends it as soon as it has READY, and nothing else. One that only gives signs of life
+ * could hold this process for ever, for nobody can cancel any more: it has as long as a silent one.
+ */
 static int
 await_commit(struct mig_dest *d)
 {
 	int rc = send_ready(d);
 
 	if (rc == 0) {
+		mig_channel_set_limit(d->ch, d->peer.timeout_ms);
 		rc = mig_channel_expect(d->ch, WHERRY_REC_COMMIT, NULL);
 		if (rc != 0)
 			mig_dest_channel_failed(d, rc);

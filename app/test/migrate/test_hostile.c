@@ -124,11 +124,10 @@ begin(bool keyless)
 	return begin_with(keyless, 1, PAGES);
 }
 
-/* The destination says why, to us and to its owner, and runs nothing. */
+/* The destination has said why, to us and to its owner, and runs nothing. */
 static void
-check_given_up(struct hostile *h, const char *why)
+check_has_given_up(struct hostile *h, const char *why)
 {
-	CHECK(mig_channel_expect(h->ch, WHERRY_REC_RUNNING, NULL) < 0);
 	if (strstr(mig_channel_reason(h->ch), why) == NULL)
 		FAIL("we hear \"%s\"", mig_channel_reason(h->ch));
 	mig_channel_destroy(h->ch);
@@ -141,6 +140,13 @@ check_given_up(struct hostile *h, const char *why)
 		FAIL("it says \"%s\"", h->pair->shared->status.reason);
 	pair_destroy(h->pair);
 	free(h);
+}
+
+static void
+check_given_up(struct hostile *h, const char *why)
+{
+	CHECK(mig_channel_expect(h->ch, WHERRY_REC_RUNNING, NULL) < 0);
+	check_has_given_up(h, why);
 }
 
 static void
@@ -479,7 +485,7 @@ TEST(migrate_destination_knows_which_channels_there_are)
 	}
 }
 
-/* ---- pages that come on a further channel when no more are due ---- */
+/* ---- the end of it ---- */
 
 /* Of no page: memory is to stay as the destination's was before. */
 static void
@@ -544,4 +550,15 @@ TEST(migrate_destination_proves_nothing_while_pages_come)
 	send_proof(h);
 	check_given_up(h, "channel 1 brings pages");
 	mig_channel_destroy(lane.ch);
+}
+
+/* Nobody can cancel that any more: it must not be up to the source how long it takes. */
+TEST(migrate_destination_that_is_ready_waits_for_commit_and_not_for_signs_of_life)
+{
+	struct hostile *h = begin(false);
+
+	send_proof(h);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_READY, NULL), 0);
+	talk_on(&(struct talker){ .ch = h->ch, .also = WHERRY_REC_PULSE });
+	check_has_given_up(h, "did not come within 2000 ms");
 }
