@@ -66,7 +66,7 @@ class Server:
         return json.loads(done.stdout)
 
     def await_state(self, state, seconds=20):
-        """A destination tells its source that it runs a moment before it says so itself."""
+        """A loss is noticed by either side in its own time."""
         end = time.monotonic() + seconds
         while (now := self.status()["state"]) != state:
             if time.monotonic() > end:

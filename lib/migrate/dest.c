@@ -259,13 +259,25 @@ reckon_blackout(struct mig_dest *d, uint64_t first_burst)
 	d->blackout -= d->verify_ns < d->blackout ? d->verify_ns : d->blackout - 1;
 }
 
-/* COMMIT is held: this process runs, whether or not the source can still be told. */
+/* What the source will be told. Of the status, which the next migration resets. */
+static void
+put_running(struct mig_dest *d, uint64_t first_burst)
+{
+	struct wherry_table t = { .buf = d->running + WHERRY_STREAM_HEADER,
+		.cap = sizeof(d->running) - WHERRY_STREAM_HEADER };
+	struct wherry_status st;
+
+	wherry_agent_get_status(d->agent, &st);
+	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
+	wherry_table_put_u64_skippable(&t, WHERRY_RUNNING_MAPPINGS, st.mappings);
+	wherry_table_put_u64(&t, WHERRY_RUNNING_ARBITER_NS, st.arbiter_ns);
+	d->running_len = t.len;
+}
+
+/* COMMIT is held: this process runs, whether or not the source can be told. */
 int
 mig_dest_take_over(struct mig_dest *d)
 {
-	uint8_t rec[WHERRY_STREAM_HEADER + 64];
-	struct wherry_table t = { .buf = rec + WHERRY_STREAM_HEADER, .cap = 64 };
-	struct wherry_status st;
 	uint64_t first_burst = 0;
 	int rc;
 
@@ -281,16 +293,21 @@ mig_dest_take_over(struct mig_dest *d)
 	if (first_burst == 0)
 		first_burst = mig_now();
 	reckon_blackout(d, first_burst);
-	wherry_table_put_u64(&t, WHERRY_RUNNING_FIRST_BURST, first_burst);
 	if (d->agent->ops.mappings != NULL)
 		mig_agent_set_mappings(d->agent, d->agent->ops.mappings(d->agent->ops.ctx));
-	wherry_agent_get_status(d->agent, &st);
-	wherry_table_put_u64_skippable(&t, WHERRY_RUNNING_MAPPINGS, st.mappings);
-	wherry_table_put_u64(&t, WHERRY_RUNNING_ARBITER_NS, st.arbiter_ns);
-	if (d->ch != NULL && mig_channel_send(d->ch, WHERRY_REC_RUNNING, t.buf, t.len) != 0)
+	put_running(d, first_burst);
+	return 0;
+}
+
+/* This process serves by now: whoever learns it from the source may ask for the next migration at once. */
+static void
+say_running(struct mig_dest *d)
+{
+	uint8_t *payload = d->running + WHERRY_STREAM_HEADER;
+
+	if (mig_channel_send(d->ch, WHERRY_REC_RUNNING, payload, d->running_len) != 0)
 		LOG_WARN(
 			"running, but the source could not be told: %s", mig_channel_reason(d->ch));
-	return 0;
 }
 
 static int
@@ -366,7 +383,9 @@ mig_dest_run(struct wherry_agent *agent)
 			.reason = d.reason.text,
 			.blackout_ns = d.blackout,
 			.clock_shared = d.clock_shared });
-	if (rc == 0 && d.ch != NULL)
+	if (rc == 0 && d.ch != NULL) {
+		say_running(&d);
 		mig_late_receive(agent, d.ch);
+	}
 	fini(&d);
 }

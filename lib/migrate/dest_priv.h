@@ -34,6 +34,8 @@ struct mig_dest {
 	uint64_t last_burst; /* of the source, its clock */
 	uint64_t blackout;   /* ns; 0: not known here */
 	bool clock_shared;
+	uint8_t running[WHERRY_STREAM_HEADER + 64]; /* what the source is told, running_len of it */
+	size_t running_len;
 	struct mig_reason reason;
 };
 
@@ -43,7 +45,7 @@ int mig_dest_receive(struct mig_dest *d);
 int mig_dest_prepare(struct mig_dest *d);
 /* All is there and proved: look whether it can be taken over. Too late to cancel then. */
 int mig_dest_get_ready(struct mig_dest *d);
-/* This process owns: run, and tell the source if there is one. */
+/* This process owns: run. What the source is to be told is in d then. */
 int mig_dest_take_over(struct mig_dest *d);
 /* Move on to a state. -ECANCELED. */
 int mig_dest_move(struct mig_dest *d, enum wherry_state to);

@@ -74,6 +74,7 @@ struct pair_shared {
 	unsigned int verify_go; /* atomic */
 	struct vitals before, after;
 	char section[32]; /* as loaded */
+	char untold[16];  /* the state it was in when it could not say that it runs; "": it could */
 	char log[4096];   /* its warnings and errors */
 	char trouble[256];
 };

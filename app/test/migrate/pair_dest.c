@@ -153,13 +153,27 @@ dest_rehearse(void *ctx)
 	return pair->opts.rehearses ? pair->opts.dest_takeover_ms * UINT64_C(1000000) : 0;
 }
 
+/* On the thread that says the line, which goes on when this returns. */
+static void
+note_state(struct pair *pair)
+{
+	struct wherry_status st;
+
+	wherry_agent_get_status(pair->agent, &st);
+	snprintf(pair->shared->untold, sizeof(pair->shared->untold), "%s",
+		wherry_state_name(st.state));
+}
+
 static void
 child_log(void *ctx, enum wherry_log_level level, const char *area, const char *line)
 {
-	struct pair_shared *shared = ctx;
+	struct pair *pair = ctx;
+	struct pair_shared *shared = pair->shared;
 	size_t at = strlen(shared->log);
 
 	(void)level;
+	if (strstr(line, "could not be told") != NULL)
+		note_state(pair);
 	snprintf(shared->log + at, sizeof(shared->log) - at, "%s: %s\n", area, line);
 }
 
@@ -205,7 +219,7 @@ pair_child_main(struct pair *pair)
 	int rc = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* whatever becomes of the test */
-	wherry_log_set(child_log, pair->shared, WHERRY_LOG_WARN);
+	wherry_log_set(child_log, pair, WHERRY_LOG_WARN);
 	for (int i = 0; (pair->opts.lend || pair->opts.apart) && i < PAIR_REGIONS; i++)
 		pair_map_file(pair, i, pair_make_file(pair, i), PROT_READ | PROT_WRITE);
 	for (int i = 0; i < PAIR_REGIONS; i++)

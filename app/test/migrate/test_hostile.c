@@ -562,3 +562,23 @@ TEST(migrate_destination_that_is_ready_waits_for_commit_and_not_for_signs_of_lif
 	talk_on(&(struct talker){ .ch = h->ch, .also = WHERRY_REC_PULSE });
 	check_has_given_up(h, "did not come within 2000 ms");
 }
+
+/* COMMIT on a connection that takes nothing back: it says so when it has tried, and where it stands then. */
+TEST(migrate_destination_serves_before_it_says_that_it_runs)
+{
+	struct hostile *h = begin(false);
+	uint8_t rec[WHERRY_STREAM_HEADER];
+
+	send_proof(h);
+	CHECK_EQ(mig_channel_expect(h->ch, WHERRY_REC_READY, NULL), 0);
+	CHECK_EQ(shutdown(h->ch->conn.fd, SHUT_RD), 0);
+	wherry_record_seal(rec, WHERRY_REC_COMMIT, h->ch->number, 0);
+	CHECK_EQ(send(h->ch->conn.fd, rec, sizeof(rec), MSG_NOSIGNAL), (ssize_t)sizeof(rec));
+	pair_reap(h->pair);
+	CHECK_EQ(h->pair->shared->takeovers, 1);
+	if (strcmp(h->pair->shared->untold, "serving") != 0)
+		FAIL("it was \"%s\"", h->pair->shared->untold);
+	mig_channel_destroy(h->ch);
+	pair_destroy(h->pair);
+	free(h);
+}

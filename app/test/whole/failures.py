@@ -183,7 +183,7 @@ def corrupted_live_page_is_sent_again():
         expect(command.returncode == 0, said)
         clients_finish(jobs)
         clients_finish([load.download(content, "c0", 1)])
-        heir.await_state("serving")
+        expect(heir.status()["state"] == "serving", heir.tail())
 
 
 class Cutter(Corruptor):
@@ -220,7 +220,7 @@ def lost_connection_is_recovered_under_load():
         text, _ = command.communicate(timeout=60)
         expect(command.returncode == 0, text)
         clients_finish(jobs)
-        heir.await_state("serving")
+        expect(heir.status()["state"] == "serving", heir.tail())
 
 
 def nobody_listening_is_said():
