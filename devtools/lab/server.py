@@ -15,14 +15,16 @@ class ServerError(Exception):
 
 class Server:
     """`incoming` is a URI to wait on, else the server owns fresh state loaded from `content`; `inside`
-    are the words before the command that put it into another namespace."""
+    are the words before the command that put it into another namespace; `vdev` is its device, if not net_wherry
+    on the wire."""
 
-    def __init__(self, build, name, wire, logs, incoming=None, content=None, arena_mib=256, churn=20, extra=(), inside=()):
+    def __init__(self, build, name, wire, logs, incoming=None, content=None, arena_mib=256, churn=20, extra=(), inside=(),
+                 vdev=None):
         self.build, self.name, self.wire, self.incoming = build, name, wire, incoming
         self.log = os.path.join(logs, f"{name}.log")
         plugin = os.path.join(build, "drivers/net/emu/librte_net_wherry.so")
         eal = ["--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "-l", "0",
-               "--file-prefix", name, "-d", plugin, "--vdev", f"net_wherry0,wire=tap={wire}"]
+               "--file-prefix", name, "-d", plugin, "--vdev", vdev or f"net_wherry0,wire=tap={wire}"]
         own = ["--name", name, "--ip", f"{SERVER_IP}/{PREFIX}", "--arena", str(arena_mib), "--churn", str(churn), "--fill"]
         own += ["--incoming", incoming] if incoming else ["--content", content]
         with open(self.log, "wb") as out:

@@ -87,6 +87,9 @@ stage_hugepages() {
 	[ ! -x build/app/test/net/wherry-test-net ] ||
 		tap "wherry-test-net (hugepages)" "${with[@]}" env WHERRY_TEST_EAL="--in-memory -m 64" \
 			build/app/test/net/wherry-test-net eal_
+	[ ! -x build/examples/tcp-server/tcp-server ] ||
+		tap "failures (hugepages)" "${with[@]}" env WHERRY_BUILD="$PWD/build" \
+			app/test/whole/failures.py another_page_size
 }
 
 # Tests that are scripts (whole programs, namespaces, testpmd): meson knows their commands.

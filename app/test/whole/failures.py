@@ -24,12 +24,13 @@ sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server
-from tap import expect, main, skip_all
+from tap import Skip, expect, main, skip_all
 
 BUILD = os.path.abspath(os.environ.get("WHERRY_BUILD", os.path.join(ROOT, "build")))
 if (reason := isolate()) is not None:
     skip_all(reason)
 ARENA = 128
+HUGEPAGES = 100  # that a server with --hugepages takes, and some
 SMALL = ("--churn-table", "16", "--uploads", "16")
 work = tempfile.mkdtemp(prefix="wherry-failures-")
 atexit.register(shutil.rmtree, work, True)
@@ -287,25 +288,42 @@ def another_build_of_lwip():
     return os.path.dirname(library)
 
 
-def what_differs_is_refused_by_name():
-    """One difference at a time between two programs, before the first byte of memory."""
-    differences = [
-        ("length", {"arena_mib": ARENA + 64}),
-        ("same address", {"extra": (*SMALL, "--arena-base", "0x553000000000")}),
-        ("arbiter", {"extra": (*SMALL, "--arbiter", f"lock:{work}/owner")}),
-        ("build-id", {"inside": ("env", f"LD_LIBRARY_PATH={another_build_of_lwip()}")}),
-    ]
+def refused_by_name(differences):
+    """One difference at a time between two programs: (what both have to say, how the second is started)."""
     with contextlib.ExitStack() as stack:
         owner = Server(BUILD, "A-same", "w0", work, content=work, arena_mib=ARENA, extra=SMALL).wait_ready()
         stack.callback(owner.stop)
-        for n, (word, how) in enumerate(differences):
+        for word, how in differences:
             how = {"arena_mib": ARENA, "extra": SMALL, **how}
-            heir = Server(BUILD, f"B-{n}", "w1", work, incoming=uri(), **how).wait_ready()
+            heir = Server(BUILD, f"B-{port}", "w1", work, incoming=uri(), **how).wait_ready()
             stack.callback(heir.stop)
             said, _ = migrate(owner, heir.incoming).communicate(timeout=20)
             expect(word in said, f"no {word} in: {said}")
             expect(heir.wait() not in (None, 0) and word in heir.tail(), heir.tail())
         still_serves(owner, [])
+
+
+def what_differs_is_refused_by_name():
+    """Before the first byte of memory; of what is compared, all that two programs on one machine can differ in."""
+    refused_by_name([
+        ("length", {"arena_mib": ARENA + 64}),
+        ("same address", {"extra": (*SMALL, "--arena-base", "0x553000000000")}),
+        ("arbiter", {"extra": (*SMALL, "--arbiter", f"lock:{work}/owner")}),
+        ("build-id", {"inside": ("env", f"LD_LIBRARY_PATH={another_build_of_lwip()}")}),
+        ("section \"tcp-server\": version", {"inside": ("env", f"LD_PRELOAD={BUILD}/app/test/whole/libother_version.so")}),
+        ("--uploads 16 at the source, 24", {"extra": (*SMALL, "--uploads", "24")}),
+        # of a port that can have no other than its own
+        ("section \"wherry.ports\": port 0 has MAC address", {"vdev": "net_ring0"}),
+        ("dirty bit of the IOMMU", {"vdev": "net_wherry0,wire=tap=w1,iommu=soft:leaf=2m"}),
+    ])
+
+
+def another_page_size_is_refused_by_name():
+    with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") as pages:
+        free = int(pages.read())
+    if free < HUGEPAGES:
+        raise Skip(f"{free} free hugepages of 2 MiB, not {HUGEPAGES}: devtools/with-hugepages {HUGEPAGES} {sys.argv[0]}")
+    refused_by_name([("page size", {"extra": (*SMALL, "--hugepages")})])
 
 
 def idle_server_does_not_burn_a_core():
@@ -327,5 +345,6 @@ main([
     corrupted_live_page_is_sent_again,
     nobody_listening_is_said, wrong_uri_is_said, another_version_is_refused,
     lost_connection_is_recovered_under_load, cancel_in_precopy_leaves_the_source_serving, what_differs_is_refused_by_name,
+    another_page_size_is_refused_by_name,
     idle_server_does_not_burn_a_core,
 ])
