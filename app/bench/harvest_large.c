@@ -20,7 +20,7 @@
 #define BASE TIB
 #define LEAF (2 * MIB)
 #define WRITTEN 256u /* leaves: every second one of the first GiB */
-#define ROUNDS 9u
+#define ROUNDS 31u
 
 static const struct size {
 	uint64_t len;
