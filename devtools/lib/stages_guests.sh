@@ -91,7 +91,7 @@ guest_mock() {
 }
 
 guest_nodes() {
-	guest_tap "two NUMA nodes (vtd)" vtd --numa --hugepages 64 --append "hugepagesz=1G hugepages=1" -- build/app/test/wherry-test mem_
+	guest_tap "two NUMA nodes (vtd)" vtd --numa --memory 5120 --hugepages 64 --append "hugepagesz=1G hugepages=1" -- build/app/test/wherry-test mem_
 }
 
 # The negative control: a suite proves nothing until it fails where it should.
