@@ -52,7 +52,10 @@ def traces():
 
 @contextlib.contextmanager
 def hugepages_as_before():
-    """Unless another test changes them meanwhile."""
+    """Unless another test changes them meanwhile, or there can be none."""
+    if not os.path.isdir("/run/lock") or not os.path.exists(HUGEPAGES):
+        yield
+        return
     with open("/run/lock/wherry-hugepages.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
