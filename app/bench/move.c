@@ -36,13 +36,22 @@ child_ready(void *ctx)
 	return d->side == NULL ? -ENOMEM : side_init(d->side, d->memory, &opts);
 }
 
-/* Until it runs: a destination goes on then, and what taking it apart costs is no part of it. */
+/* Until it runs: a destination goes on then. */
 static int
 child_main(void *ctx)
 {
 	struct destination *d = ctx;
 
 	return wherry_agent_wait(d->side->agent);
+}
+
+/* It has told its source that it runs; what taking it apart costs is no part of a migration. */
+static void
+child_end(void *ctx)
+{
+	struct destination *d = ctx;
+
+	side_fini(d->side);
 }
 
 static bool
@@ -75,7 +84,7 @@ move_to_child(char *memory, const struct move_opts *opts, struct moved *ret_move
 	struct side_opts how = { .ops = opts->ops != NULL ? opts->ops : &stamping,
 		.arbiter = opts->arbiter };
 	struct destination d = { .memory = memory, .arbiter = opts->arbiter };
-	struct receiver r = { .told = -1, .cold = opts->cold };
+	struct receiver r = { .told = -1, .cold = opts->cold, .end = child_end };
 	struct side side = { 0 };
 	double begin, theirs = 0;
 	int rc;

@@ -48,6 +48,12 @@ side_fini(struct side *side)
 	wherry_tracker_destroy(side->tracker);
 }
 
+static void
+control_of(pid_t pid, char *path, size_t cap)
+{
+	snprintf(path, cap, "/tmp/wherry-bench-%d.sock", (int)pid);
+}
+
 int
 side_init(struct side *side, char *memory, const struct side_opts *how)
 {
@@ -63,7 +69,7 @@ side_init(struct side *side, char *memory, const struct side_opts *how)
 
 	memset(side, 0, sizeof(*side));
 	snprintf(side->name, sizeof(side->name), "wherry-bench-%d", (int)getpid());
-	snprintf(side->control, sizeof(side->control), "/tmp/%s.sock", side->name);
+	control_of(getpid(), side->control, sizeof(side->control));
 	rc = wherry_tracker_create(&defaults, &side->tracker);
 	if (rc == 0)
 		rc = wherry_watch_create(side->tracker, "state", span, PAGE, &side->watch);
@@ -159,6 +165,8 @@ receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx), int (*
 			rc = main(
 				ctx); /* before its time is taken, which is no matter of arguments */
 			tell(told[1], rc, bench_cpu() - begin);
+			if (r->end != NULL)
+				r->end(ctx);
 		}
 		_exit(0);
 	}
@@ -173,6 +181,7 @@ receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx), int (*
 int
 receiver_end(struct receiver *r, bool end_it, double *ret_cpu)
 {
+	char control[96];
 	int rc;
 
 	if (end_it)
@@ -180,5 +189,7 @@ receiver_end(struct receiver *r, bool end_it, double *ret_cpu)
 	rc = hear(r->told, ret_cpu);
 	close(r->told);
 	waitpid(r->pid, NULL, 0);
+	control_of(r->pid, control, sizeof(control));
+	unlink(control); /* of one that was killed, or left without a word */
 	return rc;
 }

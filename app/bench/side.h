@@ -40,8 +40,9 @@ void side_fini(struct side *side);
 /* The child: gets its memory, then calls main, and tells what main used of the CPU. */
 struct receiver {
 	pid_t pid;
-	int told;  /* a pipe */
-	bool cold; /* set before start: memory is not populated */
+	int told;               /* a pipe */
+	bool cold;              /* set before start: memory is not populated */
+	void (*end)(void *ctx); /* set before start, may be NULL: after main, in no account */
 };
 /*
  * memory, if there is any, is made anew in the child and populated. ready, in the child,
