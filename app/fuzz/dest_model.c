@@ -13,9 +13,12 @@
  * when it has taken over change nothing.
  *
  * No thread runs but those of further connections: all bytes are in the sockets before the
- * destination looks, and what has to come later is sent by its own callbacks.
+ * destination looks, and what has to come later is sent by its own callbacks. But for further
+ * connections after a recovery, for which nothing calls: a thread of ours waits for the answer to it.
  */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,10 +42,13 @@ struct rig {
 	struct wherry_watch *watches[DEST_REGIONS];
 	struct wherry_agent *agent;
 	char path[64];
-	int fds[2 + DEST_LANES]; /* of the source */
+	int fds[2 * (1 + DEST_LANES)]; /* of the source, and of its second life */
 	unsigned int n_fds;
+	unsigned int lanes; /* the present further ones are the last so many of them */
 	unsigned int takeovers, discards, holds;
 	bool prepared;
+	pthread_t opener; /* of the further connections after a recovery */
+	bool opens;       /* there is such a thread */
 };
 
 static int
@@ -59,9 +65,10 @@ say_late(struct rig *r)
 {
 	static struct out out;
 
-	for (unsigned int i = 1; i < r->source.channels && i < r->n_fds; i++) {
+	for (unsigned int i = 1; i <= r->lanes; i++) {
 		source_put_late(&r->source, i, &out);
-		send(r->fds[i], out.bytes, out.len, MSG_NOSIGNAL); /* it may be gone */
+		send(r->fds[r->n_fds - r->lanes + i - 1], out.bytes, out.len,
+			MSG_NOSIGNAL); /* it may be gone */
 	}
 }
 
@@ -104,19 +111,63 @@ inject(void *ctx, const struct wherry_late_frame *frame)
 
 /* ---- connections ---- */
 
-/* Another one, with all that will ever be said on it. */
-static void
-say(struct rig *r, const struct out *out, bool and_end)
+static int
+dial(struct rig *r)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", r->path);
 	FUZZ_EXPECT(r->in, fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0);
+	r->fds[r->n_fds++] = fd;
+	return fd;
+}
+
+/* Another one, with all that will ever be said on it. */
+static void
+say(struct rig *r, const struct out *out, bool and_end)
+{
+	int fd = dial(r);
+
 	FUZZ_EXPECT(r->in, send(fd, out->bytes, out->len, MSG_NOSIGNAL) == (ssize_t)out->len);
 	if (and_end)
 		shutdown(fd, SHUT_WR);
-	r->fds[r->n_fds++] = fd;
+}
+
+static void
+say_lanes(struct rig *r)
+{
+	r->lanes = r->source.channels - 1;
+	for (unsigned int i = 0; i < r->lanes; i++)
+		say(r, &r->source.lane[i], r->source.lane[i].closed);
+}
+
+/* Once the source is known again; before that they would be taken for it. It may be gone by then. */
+static void *
+open_lanes(void *arg)
+{
+	struct rig *r = arg;
+	const int *fds = &r->fds[r->n_fds - r->lanes];
+	struct pollfd again = { .fd = fds[-1], .events = POLLIN };
+
+	poll(&again, 1, -1);
+	for (unsigned int i = 0; i < r->lanes; i++) {
+		const struct out *out = &r->source.lane[i];
+
+		send(fds[i], out->bytes, out->len, MSG_NOSIGNAL);
+		if (out->closed)
+			shutdown(fds[i], SHUT_WR);
+	}
+	return NULL;
+}
+
+static void
+say_lanes_again(struct rig *r)
+{
+	r->lanes = r->source.channels - 1;
+	for (unsigned int i = 0; i < r->lanes; i++)
+		dial(r);
+	r->opens = r->lanes > 0 && pthread_create(&r->opener, NULL, open_lanes, r) == 0;
 }
 
 /* It has answered our hello, and waits for the further connections. */
@@ -126,8 +177,7 @@ prepare(void *ctx)
 	struct rig *r = ctx;
 
 	r->prepared = true;
-	for (unsigned int i = 1; i < r->source.channels; i++)
-		say(r, &r->source.lane[i - 1], r->source.lane[i - 1].closed);
+	say_lanes(r);
 }
 
 /* The one way to learn from its own thread that it waits: what it says then. */
@@ -145,6 +195,7 @@ hear(void *ctx, enum wherry_log_level level, const char *area, const char *line)
 		if (r->holds++ == 0) {
 			source_put_again(&r->source, &out);
 			say(r, &out, true);
+			say_lanes_again(r);
 			return;
 		}
 	} else if (strstr(line, "sent away") == NULL || (r->prepared && r->holds == 0)) {
@@ -307,6 +358,8 @@ dest_model_run(const uint8_t *data, size_t len)
 		wherry_log_set(hear, &r, WHERRY_LOG_WARN);
 		begin = mig_now();
 		mig_dest_run(r.agent);
+		if (r.opens)
+			pthread_join(r.opener, NULL);
 		wherry_log_set(NULL, NULL, WHERRY_LOG_ERR);
 		if (mig_now() - begin > STALL_NS && r.source.verdict == RIGHT)
 			r.source.verdict = EITHER;

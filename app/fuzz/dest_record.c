@@ -6,7 +6,7 @@ void
 source_is_broken(struct source *s)
 {
 	if (s->phase != THROUGH)
-		s->verdict = BROKEN;
+		s->verdict = s->doubtful ? EITHER : BROKEN;
 }
 
 bool

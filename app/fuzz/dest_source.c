@@ -63,21 +63,24 @@ put_round(struct source *s, struct out *out, bool final)
 		s->torn = false; /* they may have been told */
 	if (came != CAME)
 		return;
-	if (used > s->channels || (final && s->torn) || s->lane_is_lost)
+	if (used > s->channels || (final && s->torn) || (s->lane_is_lost && s->pause_ms == 0))
 		source_is_broken(s);
 	s->lanes_done = true;
 	s->final = final;
 	s->torn = false;
 }
 
-/* Before that has come, a connection lost is none that could be recovered. */
+/* Before that has come, a connection lost is none that could be recovered. It waits for the further ones. */
 static void
-put_first_round(struct out *out)
+put_first_round(struct source *s, struct out *out)
 {
 	struct wherry_table t = out_table(out);
 
 	wherry_table_put_u64(&t, WHERRY_ROUND_N, 1);
+	wherry_table_put_u64(&t, WHERRY_ROUND_CHANNELS, s->channels);
 	out->len += wherry_record_seal(out->bytes + out->len, WHERRY_REC_ROUND, out->n++, t.len);
+	s->lanes_done = true;
+	s->torn = false;
 }
 
 static void
@@ -224,7 +227,7 @@ put_record(struct source *s, struct out *out)
 static void
 put_end(struct source *s, struct out *out)
 {
-	if (source_goes_wrong(s, 8))
+	if ((s->leaves && s->phase == PAGES) || source_goes_wrong(s, 8))
 		return;
 	if (s->phase == PAGES) {
 		put_round(s, out, true);
@@ -260,9 +263,12 @@ begin(struct out *out)
 	out->closed = false;
 }
 
-/* A further connection: its pages are in the second region, a part for each, and it ends if it fails. */
+/*
+ * A further connection: its pages are in the second region, a part for each, and it ends if it fails.
+ * What is lost with it may be made good, or may not have been missed yet.
+ */
 static void
-put_lane(struct source *s, unsigned int i, struct out *out)
+put_lane(struct source *s, unsigned int i, const uint8_t *session, struct out *out)
 {
 	struct wherry_run run = { .first = (i - 1) * DEST_PAGES / DEST_LANES };
 	enum verdict before = s->verdict;
@@ -270,7 +276,7 @@ put_lane(struct source *s, unsigned int i, struct out *out)
 
 	begin(out);
 	t = out_table(out);
-	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, id, MIG_SESSION_LEN);
+	wherry_table_put_bytes(&t, WHERRY_JOIN_SESSION, session, MIG_SESSION_LEN);
 	wherry_table_put_u64(&t, WHERRY_JOIN_CHANNEL, i);
 	out->len += wherry_record_seal(out->bytes, WHERRY_REC_JOIN, out->n++, t.len);
 	for (uint64_t n = fuzz_below(s->in, 4); n > 0; n--) {
@@ -284,7 +290,17 @@ put_lane(struct source *s, unsigned int i, struct out *out)
 	wherry_table_put_u64(&t, WHERRY_FLUSH_N, FLUSHED);
 	if (source_put(s, out, WHERRY_REC_FLUSH, t.len, 0) != CAME || s->verdict != before)
 		s->lane_is_lost = out->closed = true;
+	s->doubtful = s->doubtful || (s->lane_is_lost && s->pause_ms != 0);
 	s->verdict = s->lane_is_lost && before == RIGHT ? EITHER : before;
+}
+
+static void
+put_lanes(struct source *s, const uint8_t *session)
+{
+	s->lane_is_lost = s->lanes_done = false;
+	s->lanes.low = s->lanes.high = s->lanes.pages = 0;
+	for (unsigned int i = 1; i < s->channels; i++)
+		put_lane(s, i, session, &s->lane[i - 1]);
 }
 
 void
@@ -297,16 +313,16 @@ source_put_all(struct source *s, struct fuzz_input *in, const uint8_t *const *me
 	s->verify = fuzz_below(in, 2) == 0;
 	s->swapped = fuzz_below(in, 2) == 0;
 	s->harm = (unsigned int)fuzz_below(in, 4);
-	if (how == 0)
+	if (how == 0 || how == 4)
 		s->channels = 2 + (unsigned int)fuzz_below(in, DEST_LANES);
-	else if (how < 4)
-		s->pause_ms = 30000; /* they cannot both be had: nobody could connect then */
+	if (how >= 1 && how <= 4)
+		s->pause_ms = 30000;
+	s->leaves = how == 4 && fuzz_below(in, 2) == 0;
 	begin(out);
 	put_hello(s, out, mem);
+	put_lanes(s, id);
 	if (s->greeted && s->pause_ms != 0)
-		put_first_round(out);
-	for (unsigned int i = 1; i < s->channels; i++)
-		put_lane(s, i, &s->lane[i - 1]);
+		put_first_round(s, out);
 	put_rest(s, out);
 }
 
@@ -315,7 +331,10 @@ source_put_again(struct source *s, struct out *out)
 {
 	struct wherry_table t;
 
-	s->torn = false;
+	if (s->channels > 1 && !s->lanes_done) /* they may not have come so far */
+		memset(s->unsure[1], true, sizeof(s->unsure[1]));
+	s->phase = PAGES; /* what else was said has not been read */
+	s->final = s->torn = s->leaves = false;
 	s->digest.low = s->digest.high = s->digest.pages = 0;
 	begin(out);
 	t = out_table(out);
@@ -323,6 +342,7 @@ source_put_again(struct source *s, struct out *out)
 	wherry_table_put_bytes(&t, WHERRY_RECOVER_SESSION, id_again, MIG_SESSION_LEN);
 	if (source_put(s, out, WHERRY_REC_RECOVER, t.len, 0) == LOST)
 		source_is_broken(s); /* one try is all there is */
+	put_lanes(s, id_again);
 	put_rest(s, out);
 }
 

@@ -33,7 +33,8 @@ enum phase { PAGES, READY, THROUGH };
 struct source {
 	struct fuzz_input *in;
 	unsigned int channels, pause_ms;
-	unsigned int harm;    /* so many things go wrong at most */
+	unsigned int harm; /* so many things go wrong at most */
+	bool leaves;       /* the first connection ends in pre-copy, even if nothing goes wrong */
 	bool verify, swapped; /* swapped: regions in another order than the destination's */
 	enum verdict verdict;
 	enum phase phase;
@@ -45,6 +46,7 @@ struct source {
 	struct mig_digest digest, memory;
 	bool torn, verified, section, final;
 	bool lane_is_lost;
+	bool doubtful; /* one was, and may be made good: who knows what else had been read by then? */
 	bool lanes_done; /* a round has waited for them */
 	struct mig_digest lanes;
 	struct out lane[DEST_LANES]; /* closed: it ends, else it stays open */
@@ -53,7 +55,7 @@ struct source {
 /* The first connection, from hello on, and the further ones. mem: the destination's regions. */
 void source_put_all(
 	struct source *s, struct fuzz_input *in, const uint8_t *const *mem, struct out *out);
-/* The connection after one that was lost. */
+/* The connection after one that was lost, and new further ones. */
 void source_put_again(struct source *s, struct out *out);
 /* On further connection i, the first is 1: zeros over all that it may send, when nothing is due there. */
 void source_put_late(struct source *s, unsigned int i, struct out *out);
