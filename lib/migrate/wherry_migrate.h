@@ -215,7 +215,10 @@ int wherry_agent_add_library(struct wherry_agent *agent, const void *addr) WHERR
  * becomes owner there first: -EPERM: another is; other errors: it does not answer (logged).
  */
 int wherry_agent_start(struct wherry_agent *agent) WHERRY_MUST_CHECK;
-/** Destination: wait until it owns the state (0) or gave up (-ECONNRESET, -EPROTO, -ECANCELED, ...). */
+/**
+ * Destination: wait until it owns the state (0) or gave up (-ECONNRESET, -EPROTO, -ECANCELED, ...).
+ * The source is told a moment later: who ends at once calls wherry_agent_destroy() first.
+ */
 int wherry_agent_wait(struct wherry_agent *agent) WHERRY_MUST_CHECK;
 
 /** How to migrate. Zero is the default of each field. */
