@@ -68,7 +68,7 @@ struct wherry_agent {
 	bool gate;           /* closed: COMMIT or READY is about to be sent, too late to cancel */
 	bool owner;          /* the last migration, if any, left the state here */
 	enum mig_when knows; /* of ownership: what moves of the table ask for */
-	bool dest_over;      /* incoming: it owns the state, or gave up */
+	bool dest_over;      /* incoming: it owns the state and has said so, or gave up */
 	int result;          /* of the destination, for wait */
 	struct mig_uri uri;
 	struct wherry_migrate_params params; /* without its keys */
@@ -118,6 +118,8 @@ struct mig_outcome {
 };
 /* It is over: state, reason and all change at once, and clients are told. */
 void mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome);
+/* Incoming: its source knows by now, so that whoever waits may end the process. */
+void mig_agent_let_go(struct wherry_agent *agent, int rc);
 /* A round is done, or has a forecast now: the last entry of rounds, or a new one. */
 void mig_agent_set_round(struct wherry_agent *agent, const struct wherry_round *round);
 /* Where the pages lie of the round that will be set next; taken over, NULL: not known. */

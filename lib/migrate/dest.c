@@ -383,9 +383,10 @@ mig_dest_run(struct wherry_agent *agent)
 			.reason = d.reason.text,
 			.blackout_ns = d.blackout,
 			.clock_shared = d.clock_shared });
-	if (rc == 0 && d.ch != NULL) {
+	if (rc == 0 && d.ch != NULL)
 		say_running(&d);
+	mig_agent_let_go(agent, rc);
+	if (rc == 0 && d.ch != NULL)
 		mig_late_receive(agent, d.ch);
-	}
 	fini(&d);
 }

@@ -150,14 +150,21 @@ mig_agent_end(struct wherry_agent *agent, const struct mig_outcome *outcome)
 {
 	wherry_mutex_lock(&agent->lock);
 	set_outcome_locked(agent, outcome);
-	if (!agent->dest_over)
-		agent->result = outcome->rc;
-	agent->dest_over = true;
 	agent->ended = true;
 	agent->job = MIG_JOB_NONE;
 	pthread_cond_broadcast(&agent->changed);
 	wherry_mutex_unlock(&agent->lock);
 	mig_agent_notify(agent);
+}
+
+void
+mig_agent_let_go(struct wherry_agent *agent, int rc)
+{
+	wherry_mutex_lock(&agent->lock);
+	agent->result = rc;
+	agent->dest_over = true;
+	pthread_cond_broadcast(&agent->changed);
+	wherry_mutex_unlock(&agent->lock);
 }
 
 void

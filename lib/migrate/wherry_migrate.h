@@ -216,8 +216,8 @@ int wherry_agent_add_library(struct wherry_agent *agent, const void *addr) WHERR
  */
 int wherry_agent_start(struct wherry_agent *agent) WHERRY_MUST_CHECK;
 /**
- * Destination: wait until it owns the state (0) or gave up (-ECONNRESET, -EPROTO, -ECANCELED, ...).
- * The source is told a moment later: who ends at once calls wherry_agent_destroy() first.
+ * Destination: wait until it owns the state and has told its source (0), or gave up (-ECONNRESET, -EPROTO,
+ * -ECANCELED, ...).
  */
 int wherry_agent_wait(struct wherry_agent *agent) WHERRY_MUST_CHECK;
 

@@ -75,6 +75,7 @@ struct pair_shared {
 	struct vitals before, after;
 	char section[32]; /* as loaded */
 	char untold[16];  /* the state it was in when it could not say that it runs; "": it could */
+	bool let_go;      /* whoever waits for it had been told by then */
 	char log[4096];   /* its warnings and errors */
 	char trouble[256];
 };

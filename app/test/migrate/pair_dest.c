@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "agent_priv.h"
 #include "fault_priv.h"
 #include "pair_priv.h"
 
@@ -162,6 +163,9 @@ note_state(struct pair *pair)
 	wherry_agent_get_status(pair->agent, &st);
 	snprintf(pair->shared->untold, sizeof(pair->shared->untold), "%s",
 		wherry_state_name(st.state));
+	wherry_mutex_lock(&pair->agent->lock);
+	pair->shared->let_go = pair->agent->dest_over;
+	wherry_mutex_unlock(&pair->agent->lock);
 }
 
 static void

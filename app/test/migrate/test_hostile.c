@@ -578,6 +578,7 @@ TEST(migrate_destination_serves_before_it_says_that_it_runs)
 	CHECK_EQ(h->pair->shared->takeovers, 1);
 	if (strcmp(h->pair->shared->untold, "serving") != 0)
 		FAIL("it was \"%s\"", h->pair->shared->untold);
+	CHECK(!h->pair->shared->let_go); /* who ends at once would leave its source in the dark */
 	mig_channel_destroy(h->ch);
 	pair_destroy(h->pair);
 	free(h);
