@@ -145,7 +145,7 @@ def tcp_serve_64_clients_at_once(net):
 def tcp_serve_waits_for_slow_readers_and_nobody_else_does(net):
     data = os.urandom(MIB)
     serve(net, big=data)
-    slow = client.Download("big", 1, rate=400000)
+    slow = client.Download("big", 1, rate=200000)  # for 5 s: who waits for it waits for longer than a busy machine
     slow.start()
     probe = client.Probe()
     probe.start()
@@ -153,7 +153,7 @@ def tcp_serve_waits_for_slow_readers_and_nobody_else_does(net):
     probe.end()
     slow.join(30)
     assert slow.digest == client.sha(data), slow.error
-    assert probe.error is None and probe.worst < 0.2, (probe.error, probe.worst)
+    assert probe.error is None and probe.worst < 2, (probe.error, probe.worst)
 
 
 @test
