@@ -21,6 +21,7 @@ import time
 ROOT = os.path.dirname(os.path.abspath(__file__)) + "/../../.."
 sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
 # pylint: disable=wrong-import-position
+from hugepages import free_hugepages
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server
@@ -319,10 +320,8 @@ def what_differs_is_refused_by_name():
 
 
 def another_page_size_is_refused_by_name():
-    with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") as pages:
-        free = int(pages.read())
-    if free < HUGEPAGES:
-        raise Skip(f"{free} free hugepages of 2 MiB, not {HUGEPAGES}: devtools/with-hugepages {HUGEPAGES} {sys.argv[0]}")
+    if free_hugepages() < HUGEPAGES:
+        raise Skip(f"{free_hugepages()} free hugepages of 2 MiB, not {HUGEPAGES}: devtools/with-hugepages {HUGEPAGES} {sys.argv[0]}")
     refused_by_name([("page size", {"extra": (*SMALL, "--hugepages")})])
 
 

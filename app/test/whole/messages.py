@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(HERE + "/../../..")
 sys.path.insert(0, os.path.join(ROOT, "devtools/lab"))
 # pylint: disable=wrong-import-position
+from hugepages import free_hugepages
 from load import MIB, Content, Load
 from net import SERVER_IP, Network, isolate
 from server import Server
@@ -149,13 +150,6 @@ def destination_of_another_stream_version_is_refused():
     with pair() as (owner, heir):
         migrate_to_other_format(owner, heir, False)
         ends_with_reason(heir, "run the same version of Wherry on both")
-
-
-def free_hugepages():
-    """0 where the kernel knows of none, too."""
-    with contextlib.suppress(FileNotFoundError), open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") as number:
-        return int(number.read())
-    return 0
 
 
 def no_hugepages_is_said_and_small_pages_do():
