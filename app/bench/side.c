@@ -162,8 +162,7 @@ receiver_start(struct receiver *r, char *memory, int (*ready)(void *ctx), int (*
 		begin = bench_cpu();
 		tell(told[1], rc, 0);
 		if (rc == 0) {
-			rc = main(
-				ctx); /* before its time is taken, which is no matter of arguments */
+			rc = main(ctx);
 			tell(told[1], rc, bench_cpu() - begin);
 			if (r->end != NULL)
 				r->end(ctx);
