@@ -20,9 +20,8 @@ struct mig_known {
 static void
 populate(void *p, size_t len)
 {
-	uintptr_t first =
-		((uintptr_t)p + WHERRY_STREAM_PAGE - 1) & ~(uintptr_t)(WHERRY_STREAM_PAGE - 1);
-	uintptr_t end = ((uintptr_t)p + len) & ~(uintptr_t)(WHERRY_STREAM_PAGE - 1);
+	uintptr_t first = round_up((uintptr_t)p, WHERRY_STREAM_PAGE);
+	uintptr_t end = round_down((uintptr_t)p + len, WHERRY_STREAM_PAGE);
 
 	if (first < end) /* a kernel that cannot does it page by page */
 		(void)madvise((void *)first, end - first, MADV_POPULATE_WRITE);
